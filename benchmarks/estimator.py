@@ -1,0 +1,107 @@
+"""Times `asym_grpo` against its floor and against verl's `grpo_vectorized`, interleaved in one process.
+
+    python benchmarks/estimator.py [--rows 8192] [--tokens 4096] [--repeats 15]
+
+The floor is what any estimator of this kind must do: `rewards.sum(-1)` and one `scores[:, None] * mask`.
+Exits 1 when ours takes more than 1.25 times the floor, or not less than `grpo_vectorized`.
+Wants a quiet machine: beside a busy neighbour, threads that wait for a core blur the ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # from a checkout that is not installed
+
+from verl.trainer.ppo.core_algos import compute_grpo_vectorized_outcome_advantage
+
+from recipe.asymgrpo.advantage import compute_asym_grpo_advantage
+
+MOST_TIMES_FLOOR = 1.25
+
+
+def make_batch(rows: int, tokens: int, group_size: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
+    """Rewards (0/1 on the last token), an int64 mask of random lengths, and shuffled uuid4 strings, as verl makes."""
+    torch.manual_seed(seed)
+    lengths = torch.randint(1, tokens + 1, (rows,))
+    rewards = torch.zeros(rows, tokens)
+    rewards[torch.arange(rows), lengths - 1] = (torch.rand(rows) > 0.5).float()
+    mask = (torch.arange(tokens) < lengths[:, None]).long()
+    prompts = [str(uuid.uuid4()) for _ in range(-(-rows // group_size))]
+    uids = [prompts[row // group_size] for row in range(rows)]
+    random.Random(seed).shuffle(uids)
+    return rewards, mask, np.array(uids, dtype=object)
+
+
+def interleaved(contenders: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+    """Milliseconds of each contender in each round; the order rotates, so that nobody always runs after the same."""
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    names = list(contenders)
+    for repeat in range(-1, repeats):  # the first round warms up
+        for name in names:
+            start = time.perf_counter()
+            result = contenders[name]()
+            elapsed = 1e3 * (time.perf_counter() - start)
+            del result  # freeing belongs to nobody's time
+            if repeat >= 0:
+                times[name].append(elapsed)
+        names.append(names.pop(0))
+    return times
+
+
+def ratio(times: dict[str, list[float]], name: str, other: str) -> float:
+    """Median over the rounds of name / other: a busy neighbour hits both halves of a round."""
+    return statistics.median(a / b for a, b in zip(times[name], times[other], strict=True))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=8192)
+    parser.add_argument("--tokens", type=int, default=4096)
+    parser.add_argument("--group-size", type=int, default=8)
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--mask-dtype", choices=["int64", "bool", "float32"], default="int64", help="verl: int64")
+    parser.add_argument("--padding", type=float, default=0.0, help="share of rows with an all-zero mask")
+    args = parser.parse_args()
+
+    rewards, mask, uids = make_batch(args.rows, args.tokens, args.group_size)
+    mask[: int(args.padding * args.rows)] = 0
+    mask = mask.to(getattr(torch, args.mask_dtype))
+    times = interleaved(
+        {
+            "floor": lambda: rewards.sum(-1)[:, None] * mask,
+            "asym_grpo": lambda: compute_asym_grpo_advantage(rewards, mask, uids, {}),
+            "grpo_vectorized": lambda: compute_grpo_vectorized_outcome_advantage(rewards, mask, uids),
+        },
+        args.repeats,
+    )
+    print(
+        f"{args.rows} rows x {args.tokens} tokens, groups of {args.group_size}, {args.mask_dtype} mask, "
+        f"{args.repeats} repeats, {torch.get_num_threads()} threads"
+    )
+    for name, values in times.items():
+        print(
+            f"{name:16s} median {statistics.median(values):7.1f} ms   min {min(values):7.1f}   max {max(values):7.1f}"
+            f"   {ratio(times, name, 'floor'):.3f} x floor"
+        )
+    against_floor, against_verl = ratio(times, "asym_grpo", "floor"), ratio(times, "asym_grpo", "grpo_vectorized")
+    passed = against_floor <= MOST_TIMES_FLOOR and against_verl < 1
+    print(
+        f"asym_grpo / floor = {against_floor:.3f} (at most {MOST_TIMES_FLOOR}), "
+        f"asym_grpo / grpo_vectorized = {against_verl:.3f} (below 1): {'ok' if passed else 'FAILED'}"
+    )
+    return 0 if passed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

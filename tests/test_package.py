@@ -1,0 +1,65 @@
+"""What `pip install` puts into a user's environment."""
+
+import subprocess
+import sys
+import zipfile
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run(*command: object, **kwargs) -> str:
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=False, **kwargs)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    out = tmp_path_factory.mktemp("wheel")
+    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", out, ROOT, cwd=out)
+    return next(out.glob("verl_asymgrpo-*.whl"))
+
+
+def read(wheel: Path, ending: str) -> str:
+    with zipfile.ZipFile(wheel) as archive:
+        return archive.read(next(name for name in archive.namelist() if name.endswith(ending))).decode()
+
+
+def test_base_install_requires_nothing(wheel):
+    """Nothing that could move the torch, vllm, ray or verl of the environment."""
+    requires = Parser().parsestr(read(wheel, "METADATA")).get_all("Requires-Dist")
+    assert all("extra ==" in requirement for requirement in requires), requires
+
+
+def test_entry_points(wheel):
+    points = read(wheel, "entry_points.txt")
+    assert "[verl.plugins]" in points
+    assert "verl_ext.plugin" in points
+    assert "[vllm.general_plugins]" in points
+
+
+def test_contents_are_ours_only_and_recipe_stays_a_namespace(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    tops = {name.split("/")[0] for name in names}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"recipe", "verl_ext"}
+    assert "recipe/__init__.py" not in names
+    assert {"recipe/asymgrpo/advantage.py", "verl_ext/plugin.py", "verl_ext/platform_cpu.py"} <= set(names)
+
+
+@pytest.mark.slow
+def test_into_a_plain_verl_environment(tmp_path):
+    """Only our package is added, and every process of that environment has the estimator."""
+    run(sys.executable, "-m", "venv", tmp_path / "env")
+    python = tmp_path / "env" / "bin" / "python"
+    run(python, "-m", "pip", "install", "--quiet", "torch==2.13.0", "verl==0.9.1")
+    before = set(run(python, "-m", "pip", "freeze").splitlines())
+    run(python, "-m", "pip", "install", "--quiet", ROOT)
+    added = set(run(python, "-m", "pip", "freeze").splitlines()) - before
+    assert {line.split(" ")[0].split("==")[0] for line in added} == {"verl-asymgrpo"}
+    code = "import verl; from verl.trainer.ppo.core_algos import get_adv_estimator_fn as g; print(g('asym_grpo'))"
+    assert "compute_asym_grpo_advantage" in run(python, "-c", code, cwd=tmp_path)

@@ -1,0 +1,60 @@
+"""A bad knob ends a run in verl's launcher, not after the first batch."""
+
+import pytest
+import verl.utils.config
+from omegaconf import OmegaConf
+
+from recipe.asymgrpo.config import ConfigError
+from verl_ext import early_check
+
+
+def config(**algorithm):
+    return OmegaConf.create({"algorithm": {"adv_estimator": "asym_grpo", **algorithm}})
+
+
+@pytest.fixture
+def launcher(monkeypatch):
+    """verl's function replaced by one that notes its calls, then wrapped."""
+    calls = []
+
+    def validate_config(config, use_reference_policy, use_critic):
+        calls.append((use_reference_policy, use_critic))
+        return "verl's answer"
+
+    monkeypatch.setattr(verl.utils.config, "validate_config", validate_config)
+    early_check.install()
+    return calls
+
+
+def test_verls_own_validation_still_runs(launcher):
+    good = config(asym_grpo={"beta_pos": 0.7})
+    assert (
+        verl.utils.config.validate_config(config=good, use_reference_policy=True, use_critic=False) == "verl's answer"
+    )
+    assert launcher == [(True, False)]
+
+
+def test_bad_knob_is_rejected_before(launcher):
+    with pytest.raises(ConfigError, match=r"algorithm\.asym_grpo\.beta_pso"):
+        verl.utils.config.validate_config(config(asym_grpo={"beta_pso": 1}), False, use_critic=False)
+    assert launcher == []
+
+
+def test_other_estimators_are_not_our_business(launcher):
+    other = config(adv_estimator="grpo", asym_grpo={"beta_pso": 1})
+    verl.utils.config.validate_config(other, False, use_critic=False)
+
+
+def test_install_twice_wraps_once(launcher):
+    wrapped = verl.utils.config.validate_config
+    early_check.install()
+    assert verl.utils.config.validate_config is wrapped
+
+
+def test_plugin_has_installed_it():
+    assert hasattr(verl.utils.config.validate_config, "checks_asym_grpo")
+
+
+def test_harmless_where_verl_has_no_such_function(monkeypatch):
+    monkeypatch.delattr(verl.utils.config, "validate_config")
+    early_check.install()

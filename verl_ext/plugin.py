@@ -1,0 +1,62 @@
+"""The module that verl loads (entry point group `verl.plugins`, or VERL_USE_EXTERNAL_MODULES=verl_ext.plugin).
+
+It registers when imported, in every process that imports verl, while `verl` itself is half imported. So it imports
+nothing heavy of its own: `verl.trainer.ppo.core_algos`, which holds the tables, has torch and numpy already.
+
+A part that fails does not stop the others. Each failure is logged as a warning, because verl mentions an entry
+point's exception at DEBUG only; then the first one is raised: `import verl` survives it where the entry point loaded
+us, and stops where the user named this module in VERL_USE_EXTERNAL_MODULES, as that variable promises.
+"""
+
+from __future__ import annotations
+
+import logging
+
+logger = logging.getLogger(__name__)
+
+
+def register_estimator() -> None:
+    """`algorithm.adv_estimator=asym_grpo`."""
+    from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY
+
+    from recipe.asymgrpo.advantage import compute_asym_grpo_advantage
+    from verl_ext.registry import register
+
+    register(ADV_ESTIMATOR_REGISTRY, "asym_grpo", compute_asym_grpo_advantage, setting="algorithm.adv_estimator")
+
+
+def register_early_check() -> None:
+    """The check of `algorithm.asym_grpo` in verl's launcher."""
+    from verl_ext import early_check
+
+    early_check.install()
+
+
+def register_platform() -> None:
+    """verl's platform "cpu"."""
+    from verl_ext import platform_cpu
+
+    platform_cpu.register()
+
+
+def register_all() -> None:
+    """Registers everything this package offers.
+
+    Raises:
+        Exception: the first failure, after all of them were logged.
+    """
+    failures = []
+    for part in (register_estimator, register_early_check, register_platform):
+        try:
+            part()
+        except Exception as error:
+            logger.warning(
+                "verl-asymgrpo: %s failed in this process, so %s is not available: %s: %s",
+                *(part.__name__, (part.__doc__ or "").rstrip("."), type(error).__name__, error),
+            )
+            failures.append(error)
+    if failures:
+        raise failures[0]
+
+
+register_all()
