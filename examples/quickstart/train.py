@@ -1,0 +1,229 @@
+"""Runs one verl training in a run folder and watches it: progress, failures, stalls, memory.
+
+    python examples/quickstart/train.py --run DIR --steps N [--stall SECONDS] -- COMMAND...
+
+COMMAND is verl's own ``python -m verl.trainer.main_ppo ...``; its output goes to ``DIR/train.log``, its metrics (verl's
+``file`` logger) to ``DIR/metrics-K.jsonl``, one file for each start, because the logger empties the file it opens.
+Ends the run, with a diagnosis, when rollout and trainer disagree about the policy or when nothing moves any more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+from tqdm import tqdm
+
+# Rollout and trainer compute the same probabilities in float32; a difference means that vLLM has stale weights.
+MAX_PROBS_DIFF = 1e-3
+
+# What verl prints while it starts, and what to call it.
+PHASES = {
+    "Started a local Ray instance": "starting the trainer",
+    "Using dataset class": "building FSDP2 workers",
+    "vLLMHttpServer": "starting vLLM",
+    "GlobalRequestLoadBalancer": "first validation",
+}
+
+
+class RunError(Exception):
+    """The run must not go on; the message says why and what to do."""
+
+
+class MetricsTail:
+    """The records that verl's file logger adds to one JSON-lines file, as they come."""
+
+    def __init__(self, path: Path):
+        self.path, self._offset = path, 0
+
+    def read(self) -> list[dict]:
+        if not self.path.exists():
+            return []
+        with self.path.open("rb") as file:
+            file.seek(self._offset)
+            new = file.read()
+        complete = new[: new.rfind(b"\n") + 1]
+        self._offset += len(complete)
+        return [json.loads(line) for line in complete.splitlines()]
+
+
+def check_weight_sync(record: dict) -> None:
+    """Raise :class:`RunError` where vLLM sampled from another policy than the trainer's (a failed weight sync)."""
+    data = record["data"]
+    if "training/rollout_probs_diff_max" not in data:
+        return
+    diff = data["training/rollout_probs_diff_max"]
+    if diff is None or not diff < MAX_PROBS_DIFF:  # orjson writes NaN as null
+        raise RunError(
+            f"step {record['step']}: training/rollout_probs_diff_max is {diff}, must stay under {MAX_PROBS_DIFF:g}: "
+            "vLLM does not sample from the weights that are trained, so nothing learned from here would count"
+        )
+
+
+def memory_of(process: psutil.Process) -> int:
+    """Proportional set size of a process and its descendants in bytes (shared pages are counted once)."""
+    total = 0
+    for member in (process, *process.children(recursive=True)):
+        try:
+            total += member.memory_full_info().pss
+        except psutil.Error:  # it has just ended
+            continue
+    return total
+
+
+def stop(process: subprocess.Popen, members: set[psutil.Process]) -> None:
+    """Let verl and Ray shut down, then end what is left of the processes that this run started."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    _, alive = psutil.wait_procs(members, timeout=10)
+    for member in alive:
+        try:
+            member.kill()
+        except psutil.Error:
+            continue
+
+
+def cause_in_log(log: Path) -> str:
+    """The exception that ended a verl run, from its log; Ray repeats it on its way up, so the last one that is none of
+    Ray's own wrappers."""
+    exception = re.compile(r"((?:\w+\.)*\w*(?:Error|Exception|Interrupt)): .+")
+    colour, actor = re.compile(r"\x1b\[[\d;]*m"), re.compile(r"^\([^)]*pid=[^)]*\)\s*")  # added by Ray
+    found = []
+    for line in log.read_text(errors="replace").splitlines():
+        if match := exception.match(actor.sub("", colour.sub("", line))):
+            found.append((match[1], match[0]))
+    own = [text for name, text in found if not name.startswith("ray.exceptions")]
+    return (own or [text for _, text in found] or ["no exception in the log"])[-1]
+
+
+def train(run: Path, steps: int, stall: float, command: list[str]) -> dict:
+    """Run `command` to its end.
+
+    Returns:
+        ``seconds`` (of this start), ``startup_seconds`` (until verl's first record) and ``peak_memory_gb``.
+
+    Raises:
+        RunError: verl ended early, the weight sync failed, or no record came for `stall` seconds.
+    """
+    log = run / "train.log"
+    number = sum(1 for _ in run.glob("metrics-*.jsonl"))
+    tail = MetricsTail(run / f"metrics-{number:03d}.jsonl")
+    env = {**os.environ, "VERL_FILE_LOGGER_PATH": str(tail.path.resolve())}
+    began = last_record = time.monotonic()
+    startup, peak, next_memory = math.nan, 0, 0.0
+    members: set[psutil.Process] = set()
+
+    with log.open("ab") as output:
+        log_start = output.tell()
+        process = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=env, start_new_session=True
+        )
+    root = psutil.Process(process.pid)
+    bar = tqdm(
+        total=steps, desc="starting Ray", unit="step", dynamic_ncols=True, mininterval=1 if sys.stderr.isatty() else 15
+    )
+    try:
+        while process.poll() is None:
+            time.sleep(0.5)
+            now = time.monotonic()
+            for record in tail.read():
+                last_record = now
+                startup = now - began if math.isnan(startup) else startup
+                check_weight_sync(record)
+                show(bar, record)
+            if now >= next_memory:
+                next_memory = now + 5
+                members.update(root.children(recursive=True) if root.is_running() else ())
+                peak = max(peak, memory_of(root))
+                if math.isnan(startup) and (phase := phase_in_log(log, log_start)):
+                    bar.set_description(phase, refresh=phase != bar.desc)
+            if now - last_record > stall:
+                raise RunError(
+                    f"nothing moved for {stall:.0f} s (last: {bar.desc}). "
+                    "If this machine is only slow, allow more: STALL=SECONDS"
+                )
+        for record in tail.read():
+            check_weight_sync(record)
+            show(bar, record)
+        if process.returncode != 0:
+            raise RunError(f"verl ended with exit code {process.returncode}: {cause_in_log(log)}")
+    finally:
+        bar.close()
+        stop(process, members)
+    return {
+        "seconds": round(time.monotonic() - began, 1),
+        "startup_seconds": round(startup, 1),
+        "peak_memory_gb": round(peak / 1e9, 2),
+    }
+
+
+def phase_in_log(log: Path, start: int) -> str | None:
+    """How far verl's start-up has come, in words."""
+    with log.open("rb") as file:
+        file.seek(start)
+        text = file.read().decode(errors="replace")
+    return next((name for marker, name in reversed(PHASES.items()) if marker in text), None)
+
+
+def show(bar: tqdm, record: dict) -> None:
+    """Move the bar to a record's step; a step can have two records, training and validation."""
+    if record["step"] > bar.n:
+        if bar.n == 0:
+            # The time left is estimated from steps, not from the start-up; a resumed run begins above 0.
+            bar.initial = record["step"] - 1
+            bar.start_t = bar.last_print_t = time.time() - record["data"].get("timing_s/step", 0)
+        bar.update(record["step"] - bar.n)
+    bar.set_description("training", refresh=False)
+    accuracy = validation_accuracy(record["data"])
+    if accuracy is not None:
+        bar.set_postfix_str(f"held-out accuracy {accuracy:.3f}", refresh=False)
+
+
+def validation_accuracy(data: dict) -> float | None:
+    """Held-out accuracy of a record of verl's log, if it has one (``val-core/<source>/acc/mean@N``)."""
+    for key, value in data.items():
+        if key.startswith("val-core/") and "/acc/mean@" in key:
+            return value
+    return None
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Run and watch one verl training.")
+    parser.add_argument("--run", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--steps", type=int, required=True, help="steps that the run has in all")
+    parser.add_argument("--stall", type=float, default=600, help="seconds without a record that end the run")
+    parser.add_argument("command", nargs=argparse.REMAINDER, help="-- and verl's command line")
+    options = parser.parse_args()
+    command = options.command[1:] if options.command[:1] == ["--"] else options.command
+    options.run.mkdir(parents=True, exist_ok=True)
+
+    # A TERM is treated like Ctrl-C: it must not leave Ray and vLLM behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        facts = train(options.run, options.steps, options.stall, command)
+    except KeyboardInterrupt:
+        print("\nInterrupted; the same command resumes from the last checkpoint.", file=sys.stderr)
+        return 130
+    except RunError as error:
+        print(f"\nThe run failed: {error}\nIts log: {options.run / 'train.log'}", file=sys.stderr)
+        return 1
+    (options.run / "done.json").write_text(json.dumps(facts) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

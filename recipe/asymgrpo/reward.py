@@ -1,0 +1,114 @@
+"""Verifiable rewards, in the interface of verl's ``reward.custom_reward_function``.
+
+    reward.custom_reward_function.path=.../recipe/asymgrpo/reward.py reward.custom_reward_function.name=compute_score
+
+The answer is judged by reasoning-gym's own scorer for the task; the reward is 1.0 where it gives full marks, else 0.0.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import threading
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+PREFIX = "reasoning_gym/"
+# Scorers parse what they are given. The answer stands at the end of a response, and is short.
+MAX_RESPONSE_CHARS = 4096
+MAX_ANSWER_CHARS = 256
+
+_NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?")
+_TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
+_BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
+# Imports are serialised: verl scores responses on a thread pool.
+_import_lock = threading.Lock()
+
+
+def compute_score(
+    data_source: str,
+    solution_str: str,
+    ground_truth: str,
+    extra_info: Mapping[str, Any] | None = None,
+    **kwargs: Any,
+) -> dict[str, Any]:
+    """Score one response.
+
+    Args:
+        data_source: ``reasoning_gym/<task>``.
+        solution_str: the decoded response; any text is allowed, wrong or hostile.
+        ground_truth: the expected answer.
+        extra_info: the row's ``extra_info`` as ``recipe.asymgrpo.data`` wrote it (question, metadata, prompt_style).
+        kwargs: whatever else verl passes; not used.
+
+    Returns:
+        ``score`` and ``acc``, both 1.0 or 0.0, and ``pred``, the answer that was judged.
+
+    Raises:
+        ValueError: a data source this file has no scorer for.
+        ModuleNotFoundError: reasoning-gym is not installed.
+    """
+    if not isinstance(data_source, str) or not data_source.startswith(PREFIX):
+        raise ValueError(f"no scorer for data_source {data_source!r}: known are '{PREFIX}<task>' of reasoning-gym")
+    scorer = _scorer(data_source.removeprefix(PREFIX))
+    info = extra_info or {}
+    answer = extract_answer(solution_str, numeric=_NUMBER.fullmatch(str(ground_truth)) is not None)
+    metadata = info.get("metadata") or {}
+    entry = {
+        "question": info.get("question", ""),
+        "answer": ground_truth,
+        "metadata": json.loads(metadata) if isinstance(metadata, str) else metadata,
+    }
+    try:
+        correct = float(scorer(answer, entry) == 1.0)
+    except Exception as error:
+        # A scorer that trips over a model's text has not been convinced by it.
+        logger.warning("%s: the scorer failed on %r: %r; counted as wrong", data_source, answer[:80], error)
+        correct = 0.0
+    return {"score": correct, "acc": correct, "pred": answer}
+
+
+def extract_answer(text: Any, *, numeric: bool = True) -> str:
+    """The part of a response that is its answer, at most `MAX_ANSWER_CHARS` characters, valid unicode.
+
+    A model may think aloud before it answers: the last ``<answer>``, else the last ``\\boxed{}``, else the whole text
+    is looked at, and of that the last number where a number is wanted.
+    """
+    if not isinstance(text, str):
+        return ""
+    # Lone surrogates cannot be written to a log or sent to another process.
+    text = text[-MAX_RESPONSE_CHARS:].encode("utf-8", "replace").decode()
+    for pattern in (_TAGGED, _BOXED):
+        if found := pattern.findall(text):
+            text = found[-1].strip()
+            break
+    numbers = _NUMBER.findall(text) if numeric else []
+    return (numbers[-1].rstrip(",") if numbers else text.strip())[:MAX_ANSWER_CHARS]
+
+
+@cache
+def _scorer(task: str) -> Callable[[str, dict[str, Any]], float]:
+    """reasoning-gym's scorer of a task; imported on first use, for its import takes two seconds."""
+    with _import_lock:
+        try:
+            from reasoning_gym import get_score_answer_fn
+            from reasoning_gym.factory import DATASETS
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                f"scoring {PREFIX}{task} needs reasoning-gym, and {error.name} is missing: "
+                'pip install "verl-asymgrpo[cpu]"',
+                name=error.name,
+            ) from error
+    if task not in DATASETS:
+        from difflib import get_close_matches
+
+        near = get_close_matches(task, DATASETS, n=3) or sorted(DATASETS)[:3]
+        raise ValueError(
+            f"no scorer for data_source '{PREFIX}{task}': reasoning-gym knows {len(DATASETS)} tasks, "
+            f"the nearest are {', '.join(PREFIX + name for name in near)}"
+        )
+    return get_score_answer_fn(task)

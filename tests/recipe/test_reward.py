@@ -1,0 +1,108 @@
+"""recipe.asymgrpo.reward: what counts as a right answer."""
+
+import builtins
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recipe.asymgrpo import reward
+from recipe.asymgrpo.data import procedural_rows
+from recipe.asymgrpo.reward import compute_score, extract_answer
+
+pytest.importorskip("reasoning_gym")
+
+SUM = "reasoning_gym/chain_sum"
+
+
+def score(text, truth="-12", **kwargs):
+    return compute_score(SUM, text, truth, **kwargs)
+
+
+@pytest.mark.parametrize("style", ["short", "chat"])
+def test_the_oracle_answer_of_every_row_is_right_and_another_is_not(style):
+    for row in procedural_rows(train_size=40, val_size=1, prompt_style=style)["train"]:
+        truth = row["reward_model"]["ground_truth"]
+        assert compute_score(row["data_source"], truth, truth, row["extra_info"])["score"] == 1.0
+        wrong = str(int(truth) + 1)
+        assert compute_score(row["data_source"], wrong, truth, row["extra_info"])["score"] == 0.0
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["-12", " -12\n", "8 1 -12", "-12.0", "so 3-15=-12", "It is -12.", "<answer>-12</answer> of 7",
+     r"\boxed{-12}, not 3", "<answer>about -12 apples</answer>", "<answer>1</answer> no: <answer>-12</answer>"],
+)  # fmt: skip
+def test_right(text):
+    assert score(text) == {"score": 1.0, "acc": 1.0, "pred": score(text)["pred"]}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "12", "-12 13", "-1 2", "-120", "-", "=", "twelve", "<answer>3</answer> -12", r"\boxed{3} -12", None]
+)
+def test_wrong(text):
+    assert score(text)["score"] == 0.0
+    assert score(text)["acc"] == 0.0
+
+
+def test_partial_credit_of_the_scorer_is_no_success():
+    from reasoning_gym import get_score_answer_fn
+
+    assert 0 < get_score_answer_fn("chain_sum")("x12", {"answer": "12"}) < 1
+    assert compute_score(SUM, "1122", "12")["score"] == 0.0
+
+
+def test_thousands_separators():
+    assert compute_score(SUM, "It makes 1,234, I think", "1234") == {"score": 1.0, "acc": 1.0, "pred": "1,234"}
+
+
+def test_an_answer_that_is_no_number_is_taken_whole():
+    assert extract_answer(" <answer> red 5 </answer>", numeric=False) == "red 5"
+    assert extract_answer("red 5", numeric=True) == "5"
+
+
+@given(st.text(st.characters(), max_size=300))
+@settings(max_examples=300, deadline=None)
+def test_any_text_is_scored(text):
+    result = score(text, extra_info={"metadata": "{}", "prompt_style": "short"})
+    assert result["score"] in (0.0, 1.0)
+    assert len(result["pred"]) <= reward.MAX_ANSWER_CHARS
+    result["pred"].encode("utf-8")
+
+
+@pytest.mark.parametrize(
+    "text", ["\ud800 -12", "9" * 200_000, "<answer>" * 50_000, "1," * 99_999, "\x00", "-12" + " " * 4000]
+)
+def test_hostile_text_is_scored_quickly(text):
+    assert score(text)["score"] == float(text.strip().endswith("-12"))
+
+
+def test_a_scorer_that_trips_counts_as_wrong_and_is_logged(monkeypatch, caplog):
+    def broken(answer, entry):
+        raise KeyError("metadata")
+
+    monkeypatch.setattr(reward, "_scorer", lambda task: broken)
+    assert score("-12")["score"] == 0.0
+    assert "the scorer failed" in caplog.text
+
+
+def test_unknown_sources_are_named():
+    with pytest.raises(ValueError, match=r"'openai/gsm8k'.*reasoning_gym/<task>"):
+        compute_score("openai/gsm8k", "1", "1")
+    with pytest.raises(ValueError, match=r"'reasoning_gym/chain_sums'.*reasoning_gym/chain_sum"):
+        compute_score("reasoning_gym/chain_sums", "1", "1")
+
+
+def test_missing_reasoning_gym_says_what_to_install(monkeypatch):
+    real = builtins.__import__
+
+    def without(name, *args, **kwargs):
+        if name.startswith("reasoning_gym"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    reward._scorer.cache_clear()
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "verl-asymgrpo\[cpu\]"'):
+        score("1")
+    reward._scorer.cache_clear()
