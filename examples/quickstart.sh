@@ -82,7 +82,7 @@ DATASET=(
     data.max_response_length="$RESPONSE_LENGTH"
     data.dataloader_num_workers=0
     data.seed="$SEED"
-    reward.custom_reward_function.path=recipe/asymgrpo/reward.py
+    reward.custom_reward_function.path=pkg://recipe.asymgrpo.reward
     reward.num_workers=1
 )
 ACTOR=(

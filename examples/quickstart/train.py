@@ -150,7 +150,7 @@ def train(run: Path, steps: int, stall: float, command: list[str]) -> dict:
                 members.update(root.children(recursive=True) if root.is_running() else ())
                 peak = max(peak, memory_of(root))
                 if math.isnan(startup) and (phase := phase_in_log(log, log_start)):
-                    bar.set_description(phase, refresh=phase != bar.desc)
+                    bar.set_description(phase, refresh=not bar.desc.startswith(phase))
             if now - last_record > stall:
                 raise RunError(
                     f"nothing moved for {stall:.0f} s (last: {bar.desc}). "

@@ -1,6 +1,6 @@
 """Verifiable rewards, in the interface of verl's ``reward.custom_reward_function``.
 
-    reward.custom_reward_function.path=.../recipe/asymgrpo/reward.py reward.custom_reward_function.name=compute_score
+    reward.custom_reward_function.path=pkg://recipe.asymgrpo.reward reward.custom_reward_function.name=compute_score
 
 The answer is judged by reasoning-gym's own scorer for the task; the reward is 1.0 where it gives full marks, else 0.0.
 """
