@@ -28,7 +28,7 @@ setup(
     install_requires=[],
     extras_require={
         "cpu": CPU,
-        "gpu": ["verl[vllm]>=0.9.1,<0.10", "flash-attn", "wandb"],
+        "gpu": ["verl[vllm,fsdp]>=0.9.1,<0.10", "flash-attn", "wandb"],
         "math": ["math-verify"],
         "dev": ["pytest>=8", "hypothesis>=6", "ruff==0.17.6", "mypy==2.4.1"],
     },

@@ -6,7 +6,7 @@
 #   MODEL=smollm2 bash examples/quickstart.sh           a real pretrained model (SmolLM2-135M-Instruct), minutes a step
 #   bash examples/quickstart.sh actor_rollout_ref.actor.optim.lr=1e-4       any Hydra override of verl
 #
-# Interrupted, the same command resumes. On 2 cores: installation 4 min once, base model 1 min once, training 5 min.
+# Interrupted, the same command resumes. On 2 cores: installation 2 min once, base model 1 min once, training 5 min.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source examples/quickstart/env.sh
@@ -31,6 +31,10 @@ case $MODEL in
         TASK=(--prompt-style chat --levels 2x1:1,3x1:1 --train-size 256 --val-size 96) ;;
     *) die "MODEL=$MODEL is unknown; choose small or smollm2" ;;
 esac
+
+[ $((PROMPTS % NGPUS)) -eq 0 ] || die "NGPUS=$NGPUS: the $PROMPTS prompts of a step cannot be shared out among so many ranks"
+RANK_BATCH=$((PROMPTS * ROLLOUTS / NGPUS))
+[ "$MICRO_BATCH" -le "$RANK_BATCH" ] || MICRO_BATCH=$RANK_BATCH
 
 began=$SECONDS
 timed() { printf '[%4d s] %s\n' "$((SECONDS - began))" "$*"; }

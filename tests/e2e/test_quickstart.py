@@ -124,8 +124,8 @@ def test_smollm2(out):
 
 @pytest.mark.e2e
 def test_bad_knob_fails_before_any_worker_starts(out):
-    output = finish(start(out, "+algorithm.asym_grpo.beta_pso=1", STEPS="1"), expected=1)
-    (run,) = (run for run in (out / "small").glob("asymgrpo-*") if not (run / "done.json").exists())
+    output = finish(start(out, "+algorithm.asym_grpo.beta_pso=1", METHOD="grpo", STEPS="1"), expected=1)
+    (run,) = (out / "small").glob("grpo-*")
     assert "Started a local Ray instance" not in (run / "train.log").read_text()
     assert "algorithm.asym_grpo.beta_pso" in output
     assert "beta_pos" in output
@@ -134,6 +134,7 @@ def test_bad_knob_fails_before_any_worker_starts(out):
 def test_refuses_what_it_cannot_do():
     for knobs, message in (
         ({"MODEL": "llama"}, "choose small or smollm2"),
+        ({"NGPUS": "3"}, "NGPUS=3"),
         ({"VENV": "/proc/none/venv", "PYTHON": "/bin/false"}, "Python 3.11"),
     ):
         done = subprocess.run(
