@@ -110,8 +110,17 @@ def _warn(config: Any, knobs: AsymGRPOConfig, groups: Groups, advantages: Tensor
             "score > %g is a success (here %d of %d responses). Move the line with %s.success_threshold.",
             *(scores.min(), scores.max(), knobs.success_threshold, groups.success.sum(), len(scores), PATH),
         )
+    pass_k = int(knobs.curve_knobs.get("pass_k", 0))
+    below_k = groups.sizes[groups.sizes < pass_k]
     learned_nothing = int(((groups.sizes[groups.ids] == 1) & (advantages == 0)).sum())
-    if learned_nothing:
+    if len(below_k):
+        _warn_once(
+            "asym_grpo: nothing can be learned from %d of %d groups: they have %d to %d responses each, fewer than "
+            "%s.pass_k=%d, so their advantages are 0. Set actor_rollout_ref.rollout.n to %d or more, or lower pass_k; "
+            "with rejected samples a few such groups are to be expected.",
+            *(len(below_k), len(groups.sizes), below_k.min(), below_k.max(), PATH, pass_k, pass_k),
+        )
+    elif learned_nothing:
         _warn_once(
             "asym_grpo: nothing can be learned from %d of %d groups: they have one response each, so its advantage "
             "is 0. Set actor_rollout_ref.rollout.n to 2 or more (the paper: 8).",

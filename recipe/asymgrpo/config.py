@@ -9,11 +9,11 @@ import difflib
 import math
 import numbers
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from recipe.asymgrpo.curves import PRESETS
+from recipe.asymgrpo.curves import CURVE_KNOBS, PRESETS
 
 PATH = "algorithm.asym_grpo"
 
@@ -32,9 +32,15 @@ class AsymGRPOConfig:
         beta_neg: exponent of the curve for failures; None takes the preset's.
         success_threshold: a response is a success when its score is greater than this.
         max_abs_advantage: bound on |A|; None for no bound.
+        positive_weight: `w_reinforce`: what a success gets. This and the knobs below: None takes the preset's.
+        focal_gamma: `f_grpo`: exponent of the focal weight.
+        fade_alpha: `fade`: how fast the curves fall with p.
+        fade_delta: `fade`: what failures are divided by.
+        quantile_k: `qae`: a prompt is hard up to p = 1 - quantile_k.
+        pass_k: `pass_at_k`: the k of pass@k.
 
     Raises:
-        ConfigError: a value has the wrong type or is out of range.
+        ConfigError: a value has the wrong type, is out of range, or is given for a knob that the preset does not have.
     """
 
     preset: str = "asymgrpo"
@@ -42,26 +48,43 @@ class AsymGRPOConfig:
     beta_neg: float | None = None
     success_threshold: float = 0.5
     max_abs_advantage: float | None = None
+    positive_weight: float | None = None
+    focal_gamma: float | None = None
+    fade_alpha: float | None = None
+    fade_delta: float | None = None
+    quantile_k: float | None = None
+    pass_k: int | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.preset, str) or self.preset not in PRESETS:
             raise ConfigError(
-                f"{PATH}.preset={self.preset!r} is not a preset{_nearest(self.preset, PRESETS)}. "
+                f"{PATH}.preset={self.preset!r} is not a preset{nearest(self.preset, PRESETS)}. "
                 f"Allowed: {', '.join(PRESETS)}."
             )
+        self._check_knobs_are_the_presets()
+        own = ", or null for the preset's own"
         self._check_number("success_threshold", "any finite number")
+        self._check_number("max_abs_advantage", "a finite number > 0, or null for no bound", lambda x: x > 0)
         for knob in ("beta_pos", "beta_neg"):
-            self._check_number(knob, "any finite number, or null for the preset's own", optional=True)
-        self._check_number("max_abs_advantage", "a finite number > 0, or null for no bound", optional=True)
-        if self.max_abs_advantage is not None and self.max_abs_advantage <= 0:
-            raise ConfigError(
-                f"{PATH}.max_abs_advantage={self.max_abs_advantage!r} would erase or flip every advantage. "
-                "Allowed: a finite number > 0, or null for no bound."
-            )
+            self._check_number(knob, f"any finite number{own}")
+        for knob in ("positive_weight", "focal_gamma", "fade_alpha"):
+            self._check_number(knob, f"a finite number >= 0{own}", lambda x: x >= 0)
+        self._check_number("fade_delta", f"a finite number > 0{own}", lambda x: x > 0)
+        self._check_number("quantile_k", f"a number from 0 to 1{own}", lambda x: 0 <= x <= 1)
+        self._check_pass_k(f"an integer from 1 to actor_rollout_ref.rollout.n{own}")
 
-    def _check_number(self, knob: str, allowed: str, *, optional: bool = False) -> None:
+    def _check_knobs_are_the_presets(self) -> None:
+        own = PRESETS[self.preset].knobs
+        for knob in CURVE_KNOBS:
+            if getattr(self, knob) is not None and knob not in own:
+                raise ConfigError(
+                    f"{PATH}.{knob}={getattr(self, knob)!r} is not a knob of {PATH}.preset={self.preset}. "
+                    f"Its knobs: {', '.join(own) or 'none'}."
+                )
+
+    def _check_number(self, knob: str, allowed: str, holds: Callable[[float], bool] = lambda x: True) -> None:
         value = getattr(self, knob)
-        if value is None and optional:
+        if value is None and getattr(type(self), knob) is None:  # its default
             return
         # bool is a number to Python, but `beta_pos=true` is a mistake; "0.9" is a quoting mistake.
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
@@ -72,7 +95,19 @@ class AsymGRPOConfig:
             number = math.inf
         if not math.isfinite(number):
             raise ConfigError(f"{PATH}.{knob}={value!r} is not finite. Allowed: {allowed}.")
+        if not holds(number):
+            raise ConfigError(f"{PATH}.{knob}={number!r} is out of range. Allowed: {allowed}.")
         object.__setattr__(self, knob, number)
+
+    def _check_pass_k(self, allowed: str) -> None:
+        value = self.pass_k
+        if value is None:
+            return
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+            raise ConfigError(f"{PATH}.pass_k={value!r} is a {type(value).__name__}. Allowed: {allowed}.")
+        if not 1 <= value < 2**31:  # above, a comparison with tensors overflows
+            raise ConfigError(f"{PATH}.pass_k={value!r} is out of range. Allowed: {allowed}.")
+        object.__setattr__(self, "pass_k", int(value))
 
     @property
     def curve_knobs(self) -> dict[str, float]:
@@ -106,7 +141,7 @@ class AsymGRPOConfig:
             )
         for key in node:
             if key not in knobs:
-                raise ConfigError(f"{PATH}.{key} is not a knob{_nearest(key, knobs)}. Allowed: {', '.join(knobs)}.")
+                raise ConfigError(f"{PATH}.{key} is not a knob{nearest(key, knobs)}. Allowed: {', '.join(knobs)}.")
         return cls(**node)
 
 
@@ -116,6 +151,6 @@ def read(config: Any, key: str) -> Any:
     return get(key) if callable(get) else getattr(config, key, None)
 
 
-def _nearest(given: object, allowed: Iterable[str]) -> str:
+def nearest(given: object, allowed: Iterable[str]) -> str:
     match = difflib.get_close_matches(str(given).lower(), list(allowed), n=1)
     return f": did you mean {match[0]!r}?" if match else ""

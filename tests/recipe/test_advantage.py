@@ -282,6 +282,29 @@ def test_groups_of_one_that_do_teach_are_silent(warned):
     assert warned() == []
 
 
+def test_groups_smaller_than_pass_k_warn_once(warned):
+    scores, uids = [1.0, 0.0] * 4, ["a", "a", "b", "b", "b", "b", "c", "d"]
+    for _ in range(2):
+        advantages = estimate(scores, uids, preset="pass_at_k", pass_k=3)
+    assert advantages[[0, 1, 6, 7]].tolist() == [0.0] * 4
+    (message,) = warned()
+    assert "nothing can be learned from 3 of 4 groups: they have 1 to 2 responses each" in message
+    assert "algorithm.asym_grpo.pass_k=3" in message
+    assert "actor_rollout_ref.rollout.n to 3 or more" in message
+
+
+def test_groups_as_large_as_pass_k_are_silent(warned):
+    assert estimate([1.0, 0.0, 0.0], ["a"] * 3, preset="pass_at_k", pass_k=2).ne(0).all()
+    assert warned() == []
+
+
+@pytest.mark.parametrize("preset", ["rloo", "pass_at_k"])
+def test_groups_of_one_teach_these_presets_nothing(preset, warned):
+    assert estimate([1.0, 0.0], ["a", "b"], preset=preset).tolist() == [0, 0]
+    (message,) = warned()
+    assert "nothing can be learned from 2 of 2 groups" in message
+
+
 def test_kl_in_reward_warns_once(warned):
     for _ in range(2):
         estimate([1.0, 0.0], ["a"] * 2, use_kl_in_reward=True)

@@ -13,6 +13,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from recipe.asymgrpo.config import AsymGRPOConfig, ConfigError
+from recipe.asymgrpo.curves import CURVE_KNOBS, PRESETS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -104,6 +105,34 @@ def test_numpy_numbers_and_a_ready_config_are_taken():
         ({"beta_pos": [0.9]}, ["algorithm.asym_grpo.beta_pos=[0.9]", "list"]),
         ({"beta_pos": math.nan}, ["algorithm.asym_grpo.beta_pos=nan", "not finite"]),
         ({"beta_neg": -math.inf}, ["algorithm.asym_grpo.beta_neg=-inf", "not finite"]),
+        *(
+            ({"preset": preset, knob: value}, [f"algorithm.asym_grpo.{knob}={value!r}", word, allowed])
+            for preset, knob, allowed, out_of_range in (
+                ("w_reinforce", "positive_weight", ">= 0", [-0.1]),
+                ("f_grpo", "focal_gamma", ">= 0", [-1.0]),
+                ("fade", "fade_alpha", ">= 0", [-0.5]),
+                ("fade", "fade_delta", "> 0", [0.0, -2.0]),
+                ("qae", "quantile_k", "from 0 to 1", [-0.1, 1.5]),
+            )
+            for values, word in (
+                (out_of_range, "out of range"),
+                ((math.inf, math.nan), "not finite"),
+                ((True,), "bool"),
+                (("0.5",), "str"),
+            )
+            for value in values
+        ),
+        *(
+            ({"preset": "pass_at_k", "pass_k": k}, [f"algorithm.asym_grpo.pass_k={k!r} is", word, "integer from 1 to"])
+            for k, word in ((0, "range"), (-4, "range"), (2**63, "range"), (4.5, "float"), (4.0, "float"))
+        ),
+        ({"preset": "pass_at_k", "pass_k": True}, ["algorithm.asym_grpo.pass_k=True", "bool", "rollout.n"]),
+        ({"preset": "pass_at_k", "pass_k": "4"}, ["algorithm.asym_grpo.pass_k='4'", "str"]),
+        ({"preset": "rloo", "beta_pos": 0.9}, ["algorithm.asym_grpo.beta_pos=0.9", "preset=rloo", "Its knobs: none"]),
+        ({"preset": "fade", "beta_neg": 0}, ["asym_grpo.beta_neg=0", "preset=fade", "knobs: fade_alpha, fade_delta."]),
+        ({"preset": "qae", "pass_k": 4}, ["asym_grpo.pass_k=4", "preset=qae", "Its knobs: quantile_k."]),
+        ({"fade_delta": 1.0}, ["asym_grpo.fade_delta=1.0", "preset=asymgrpo", "Its knobs: beta_pos, beta_neg."]),
+        ({"focal_gama": 1.0}, ["algorithm.asym_grpo.focal_gama", "did you mean 'focal_gamma'?", "pass_k"]),
         ({"success_threshold": None}, ["algorithm.asym_grpo.success_threshold=None"]),
         ({"success_threshold": math.inf}, ["algorithm.asym_grpo.success_threshold=inf"]),
         ({"max_abs_advantage": 0}, ["algorithm.asym_grpo.max_abs_advantage=0.0", "> 0"]),
@@ -119,6 +148,33 @@ def test_errors_name_path_and_allowed_values(algorithm, knobs, words):
         AsymGRPOConfig.from_algorithm(algorithm(knobs))
     for word in words:
         assert word in str(error.value)
+
+
+@every_carrier
+def test_the_knobs_of_every_preset_are_read(algorithm):
+    for preset, own in PRESETS.items():
+        config = AsymGRPOConfig.from_algorithm(algorithm({"preset": preset}))
+        assert config.curve_knobs == own.knobs
+        other = {knob: 3 if knob == "pass_k" else 0.75 for knob in own.knobs}
+        config = AsymGRPOConfig.from_algorithm(algorithm({"preset": preset, **other}))
+        assert config.curve_knobs == other
+        nulls = {field.name: None for field in dataclasses.fields(AsymGRPOConfig) if field.default is None}
+        assert AsymGRPOConfig.from_algorithm(algorithm({"preset": preset, **nulls})) == AsymGRPOConfig(preset)
+
+
+@pytest.mark.parametrize("k", [1, 8, 5000, np.int64(4)])
+def test_pass_k_is_a_plain_integer(k):
+    assert type(AsymGRPOConfig("pass_at_k", pass_k=k).pass_k) is int
+
+
+@pytest.mark.parametrize(("knob", "value"), [("quantile_k", 0), ("quantile_k", 1), ("fade_alpha", 0)])
+def test_ends_of_a_range_are_allowed(knob, value):
+    preset = "qae" if knob == "quantile_k" else "fade"
+    assert AsymGRPOConfig(preset, **{knob: value}).curve_knobs[knob] == value
+
+
+def test_every_curve_knob_is_a_field():
+    assert set(CURVE_KNOBS) < {field.name for field in dataclasses.fields(AsymGRPOConfig)}
 
 
 def test_an_integer_beyond_every_float_is_not_finite():
