@@ -1,8 +1,8 @@
-"""Rejects an impossible `algorithm.asym_grpo` before any worker starts.
+"""Rejects impossible knobs of the estimator and of the loss before any worker starts.
 
-The estimator validates its knobs when it is called, after models were loaded and the first batch was generated. verl's
+Both validate their knobs when they are used, after models were loaded and the first batch was generated. verl's
 launcher calls ``verl.utils.config.validate_config`` first; a wrapper around it validates ours as well. Where verl has
-moved that function nothing is lost but the early moment: the estimator still raises the same error.
+moved that function nothing is lost but the early moment: the same errors come later.
 """
 
 from __future__ import annotations
@@ -29,13 +29,44 @@ def install() -> None:
 
 
 def check(config: Any) -> None:
-    """Validate the knobs of a whole verl configuration whose estimator is ours.
+    """Validate our part of a whole verl configuration, where it selects our estimator or our loss.
 
     Raises:
-        recipe.asymgrpo.config.ConfigError: see :class:`recipe.asymgrpo.config.AsymGRPOConfig`.
+        recipe.asymgrpo.config.ConfigError: see :class:`recipe.asymgrpo.config.AsymGRPOConfig` and
+            :class:`recipe.asymgrpo.loss_config.EntropyModulatedLossConfig`.
     """
-    from recipe.asymgrpo.config import AsymGRPOConfig
+    from recipe.asymgrpo.config import PATH, AsymGRPOConfig, ConfigError
 
-    algorithm = config.algorithm
-    if algorithm.adv_estimator == "asym_grpo":
-        AsymGRPOConfig.from_algorithm(algorithm)
+    worker = config.get("actor_rollout_ref") or {}
+    if config.algorithm.adv_estimator == "asym_grpo":
+        pass_k = AsymGRPOConfig.from_algorithm(config.algorithm).curve_knobs.get("pass_k", 0)
+        rollouts = (worker.get("rollout") or {}).get("n")
+        if rollouts is not None and pass_k > rollouts:
+            raise ConfigError(
+                f"{PATH}.pass_k={pass_k} needs groups of at least {pass_k} responses, but "
+                f"actor_rollout_ref.rollout.n={rollouts}. Raise n or lower pass_k."
+            )
+    policy_loss = (worker.get("actor") or {}).get("policy_loss") or {}
+    if policy_loss.get("loss_mode") == "entropy_modulated":
+        check_policy_loss(policy_loss)
+
+
+def check_policy_loss(policy_loss: Any) -> None:
+    """Validate `actor.policy_loss` of a run with `entropy_modulated`; Hydra's own errors would not name a remedy."""
+    from dataclasses import fields
+
+    from recipe.asymgrpo.config import ConfigError, nearest
+    from recipe.asymgrpo.loss_config import KNOBS, PATH, EntropyModulatedLossConfig
+
+    allowed = [field.name for field in fields(EntropyModulatedLossConfig)]
+    target = f"{EntropyModulatedLossConfig.__module__}.{EntropyModulatedLossConfig.__qualname__}"
+    for key in policy_loss:
+        if key not in allowed and key != "_target_":
+            raise ConfigError(f"{PATH}.{key} is not a knob{nearest(key, allowed)}. Allowed: {', '.join(allowed)}.")
+    given = {knob: policy_loss[knob] for knob in KNOBS if knob in policy_loss}
+    if given and policy_loss.get("_target_") != target:
+        raise ConfigError(
+            f"{PATH}.{min(given)} needs verl to read this section with our class. "
+            f"Add +asymgrpo=modulated or {PATH}._target_={target}."
+        )
+    EntropyModulatedLossConfig(**given)

@@ -25,8 +25,19 @@ def register_estimator() -> None:
     register(ADV_ESTIMATOR_REGISTRY, "asym_grpo", compute_asym_grpo_advantage, setting="algorithm.adv_estimator")
 
 
+def register_policy_loss() -> None:
+    """`actor_rollout_ref.actor.policy_loss.loss_mode=entropy_modulated`."""
+    from verl.trainer.ppo.core_algos import POLICY_LOSS_REGISTRY
+
+    from recipe.asymgrpo.policy_loss import compute_policy_loss_entropy_modulated
+    from verl_ext.registry import register
+
+    setting = "actor_rollout_ref.actor.policy_loss.loss_mode"
+    register(POLICY_LOSS_REGISTRY, "entropy_modulated", compute_policy_loss_entropy_modulated, setting=setting)
+
+
 def register_early_check() -> None:
-    """The check of `algorithm.asym_grpo` in verl's launcher."""
+    """The check of this package's settings in verl's launcher."""
     from verl_ext import early_check
 
     early_check.install()
@@ -46,7 +57,7 @@ def register_all() -> None:
         Exception: the first failure, after all of them were logged.
     """
     failures = []
-    for part in (register_estimator, register_early_check, register_platform):
+    for part in (register_estimator, register_policy_loss, register_early_check, register_platform):
         try:
             part()
         except Exception as error:

@@ -58,3 +58,39 @@ def test_plugin_has_installed_it():
 def test_harmless_where_verl_has_no_such_function(monkeypatch):
     monkeypatch.delattr(verl.utils.config, "validate_config")
     early_check.install()
+
+
+def with_loss(**policy_loss):
+    base = config()
+    base.actor_rollout_ref = {"actor": {"policy_loss": {"loss_mode": "entropy_modulated", **policy_loss}}}
+    return base
+
+
+OURS = "recipe.asymgrpo.loss_config.EntropyModulatedLossConfig"
+
+
+@pytest.mark.parametrize(
+    ("policy_loss", "message"),
+    [
+        ({"_target_": OURS, "informative_coef": -1}, r"policy_loss\.informative_coef=-1 .*Allowed"),
+        ({"_target_": OURS, "informativ_coef": 1}, r"policy_loss\.informativ_coef.*did you mean 'informative_coef'"),
+        ({"spurious_coef": 0.1}, r"spurious_coef needs .*\+asymgrpo=modulated"),
+    ],
+)
+def test_bad_knob_of_the_loss(policy_loss, message):
+    with pytest.raises(ConfigError, match=message):
+        early_check.check(with_loss(**policy_loss))
+
+
+def test_good_knobs_of_the_loss():
+    early_check.check(with_loss())
+    early_check.check(with_loss(_target_=OURS, informative_coef=0.3, spurious_coef=0.1, modulation_cap=0.5))
+
+
+def test_pass_k_beyond_the_group():
+    many = config(asym_grpo={"preset": "pass_at_k"})
+    many.actor_rollout_ref = {"rollout": {"n": 4}}
+    early_check.check(many)
+    many.actor_rollout_ref.rollout.n = 3
+    with pytest.raises(ConfigError, match=r"pass_k=4 .*rollout\.n=3"):
+        early_check.check(many)

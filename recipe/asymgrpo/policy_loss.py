@@ -1,0 +1,279 @@
+"""The `entropy_modulated` policy loss, in verl's signature."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import numbers
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recipe.asymgrpo.config import read
+
+logger = logging.getLogger(__name__)
+
+CHANNELS = ("positive", "negative")
+
+
+class Pooled(float):
+    """A statistic of many tokens that becomes the statistic of all of them when verl averages it.
+
+    verl takes the unweighted mean of a loss's metrics over micro-batches and ranks. That is wrong for a mean over the
+    tokens of a channel, of which every micro-batch has a different number, or none. This number carries the sums it
+    was computed from: adding two adds the sums, dividing by a count divides them all and so changes nothing. In a
+    NumPy array of objects (:meth:`boxed`) both are all that `np.mean` does.
+
+    Args:
+        finish: the statistic from the sums; 0.0 where there is no token. A function of a module, for pickling.
+        sums: additive over tokens.
+    """
+
+    finish: Callable[..., float]
+    sums: tuple[float, ...]
+
+    def __new__(cls, finish: Callable[..., float], sums: tuple[float, ...]) -> Pooled:
+        self = super().__new__(cls, finish(*sums))
+        self.finish, self.sums = finish, sums
+        return self
+
+    def __add__(self, other: Any) -> Any:
+        if isinstance(other, np.ndarray):  # a list of boxes becomes an array of boxes
+            other = other.item()
+        if not isinstance(other, Pooled):
+            return float(self) + other
+        return Pooled(self.finish, tuple(a + b for a, b in zip(self.sums, other.sums, strict=True)))
+
+    def __truediv__(self, count: Any) -> Any:
+        return Pooled(self.finish, tuple(value / float(count) for value in self.sums))
+
+    def __reduce__(self) -> tuple:
+        return Pooled, (self.finish, self.sums)
+
+    def boxed(self) -> np.ndarray:
+        """() array of this object: a value for verl's `Metric` whose arithmetic NumPy leaves to us."""
+        box = np.empty((), dtype=object)
+        box[()] = self
+        return box
+
+
+def ratio(part: float, whole: float) -> float:
+    """part / whole; 0 where there is nothing."""
+    return part / whole if whole else 0.0
+
+
+def covariance(xy: float, x: float, y: float, count: float) -> float:
+    """Population covariance from the sums of xy, x, y and 1; 0 where there is nothing."""
+    return xy / count - x / count * (y / count) if count else 0.0
+
+
+def compute_policy_loss_entropy_modulated(
+    old_log_prob: Tensor,
+    log_prob: Tensor,
+    advantages: Tensor,
+    response_mask: Tensor,
+    loss_agg_mode: str = "token-mean",
+    config: Any = None,
+    rollout_is_weights: Tensor | None = None,
+) -> tuple[Tensor, dict[str, Any]]:
+    """PPO's clipped surrogate on advantages that keep informative and prune spurious entropy.
+
+    For token t of response i, without gradient::
+
+        dev_it = old_log_prob_it - mean over the response's own tokens of old_log_prob_i
+        shape  = -informative_coef * dev_it   where A_it > 0
+               = +spurious_coef * dev_it      where A_it < 0
+        A'_it  = A_it + clamp(shape, +-modulation_cap * |A_it|)
+
+    Adding ``-kappa * (log pi - baseline)`` to an advantage changes the entropy by ``+eta * kappa * Var(log pi)`` to
+    first order (the identity dH = -eta * Cov(log pi, A) of arXiv 2604.04894, section on entropy dynamics; the loss is
+    ours, not the paper's). The baseline is the response's own, so the result does not depend on how a batch is cut into
+    micro-batches or ranks. With both coefficients 0 this is verl's `vanilla`: loss, gradient and metrics.
+
+    Args:
+        old_log_prob: (B, T) log-probabilities under the policy that sampled, in nats.
+        log_prob: (B, T) log-probabilities under the current policy, with gradient.
+        advantages: (B, T).
+        response_mask: (B, T), non-zero where a token is the model's.
+        loss_agg_mode: see verl's `agg_loss`; normalised by `config.global_batch_info`.
+        config: verl's `ActorConfig`; its `clip_ratio`, `clip_ratio_low`, `clip_ratio_high`, `clip_ratio_c`,
+            `use_torch_compile` and `policy_loss` are used. A `policy_loss` that is not ours gives neutral knobs.
+        rollout_is_weights: (B, T) importance weights of the rollout correction, or None.
+
+    Returns:
+        The scalar loss, and metrics: those of `vanilla`, and for each channel (`positive`: A > 0, `negative`: A < 0)
+        below ``actor/<channel>/``: `token_share`, `adv_abs` and `adv_abs_modulated` (|A| and |A'| a token),
+        `clipfrac`, `surprisal` (-log pi a token, nats), `logprob_increment` (log pi - log pi_old a token, nats) and
+        `cov_logprob_adv` (Cov of log pi_old and A over the channel's tokens). Each is a :class:`Pooled`: verl's mean
+        over micro-batches and ranks gives the value of the whole mini-batch. A channel without tokens gives 0.
+
+    Raises:
+        ConfigError: a knob is impossible.
+        ValueError: `config` is missing, or `clip_ratio_c` is not above 1.
+    """
+    if config is None:
+        raise ValueError("entropy_modulated: config is missing; verl passes its ActorConfig.")
+    from verl.trainer.ppo.core_algos import agg_loss
+
+    from recipe.asymgrpo.loss_config import EntropyModulatedLossConfig
+
+    knobs = EntropyModulatedLossConfig.of(read(config, "policy_loss"))
+    low, high = read(config, "clip_ratio_low"), read(config, "clip_ratio_high")
+    dual = read(config, "clip_ratio_c")
+    dual = 3.0 if dual is None else dual  # verl's own default
+    if not dual > 1:
+        raise ValueError(f"actor_rollout_ref.actor.clip_ratio_c={dual!r} bounds failures from above 1. Allowed: > 1.")
+
+    info = dict(read(config, "global_batch_info") or {})
+    for count in ("batch_num_tokens", "global_batch_size"):
+        # As tensors: compiled code must not depend on a number that changes with every mini-batch.
+        if isinstance(info.get(count), numbers.Number):
+            info[count] = torch.tensor(info[count])
+
+    run = _compiled if read(config, "use_torch_compile") is not False else loss_and_sums
+    loss, sums = run(
+        old_log_prob,
+        log_prob,
+        advantages,
+        response_mask,
+        rollout_is_weights,
+        informative_coef=knobs.informative_coef,
+        spurious_coef=knobs.spurious_coef,
+        # Rounding must not bring a cap close to 1 up to 1.
+        cap=min(knobs.modulation_cap, 1 - torch.finfo(advantages.dtype).eps),
+        clip_low=config.clip_ratio if low is None else low,
+        clip_high=config.clip_ratio if high is None else high,
+        clip_dual=dual,
+        aggregate=functools.partial(agg_loss, loss_agg_mode=loss_agg_mode, **info),
+    )
+    return loss, _metrics(sums.tolist())
+
+
+def loss_and_sums(
+    old_log_prob: Tensor,
+    log_prob: Tensor,
+    advantages: Tensor,
+    response_mask: Tensor,
+    rollout_is_weights: Tensor | None,
+    *,
+    informative_coef: float,
+    spurious_coef: float,
+    cap: float,
+    clip_low: float,
+    clip_high: float,
+    clip_dual: float,
+    aggregate: Callable[..., Tensor],
+) -> tuple[Tensor, Tensor]:
+    """The loss as its definition reads, and the (20,) float64 sums over tokens that the metrics need.
+
+    All tensors are (B, T); `aggregate` is verl's `agg_loss` for this batch. Runs eagerly or compiled; the sums are one
+    tensor, so that they are one transfer.
+    """
+    mask = response_mask != 0
+    modulated = modulate(advantages, old_log_prob, mask, informative_coef, spurious_coef, cap)
+
+    increment = log_prob - old_log_prob
+    bounded = increment.clamp(-20.0, 20.0)  # as vanilla, for stability
+    probability_ratio = bounded.exp()
+    unclipped = -modulated * probability_ratio
+    clipped = -modulated * probability_ratio.clamp(1 - clip_low, 1 + clip_high)
+    surrogate = torch.maximum(unclipped, clipped)
+    floor = -modulated * clip_dual
+    losses = torch.where(modulated < 0, torch.minimum(surrogate, floor), surrogate)
+    if rollout_is_weights is not None:
+        losses = losses * rollout_is_weights
+    # In float64: compiled code adds a hundred thousand numbers one by one, eager code in a tree.
+    loss = aggregate(loss_mat=losses.double(), loss_mask=mask)
+    loss = loss.to(torch.promote_types(log_prob.dtype, torch.float32))
+
+    with torch.no_grad():
+        is_clipped = clipped > unclipped
+        is_dual_clipped = (surrogate > floor) & (modulated < 0)
+        size = advantages.abs()
+        totals: list[tuple[Tensor, Tensor | float]] = [
+            (mask, 1.0),
+            (mask, -bounded),
+            (mask & is_clipped, 1.0),
+            (mask & is_dual_clipped, 1.0),
+        ]
+        for channel in (mask & (advantages > 0), mask & (advantages < 0)):
+            totals += [
+                (channel, 1.0),
+                (channel, size),
+                (channel, modulated.abs()),
+                (channel & is_clipped, 1.0),
+                (channel, log_prob),
+                (channel, increment),
+                (channel, old_log_prob),
+                (channel, old_log_prob * advantages),
+            ]
+        # Rows in the dtype's precision (at least float32), the few row sums in float64.
+        dtype = torch.promote_types(log_prob.dtype, torch.float32)
+        rows = [torch.where(where, value, 0.0).to(dtype).sum(-1) for where, value in totals]
+        sums = torch.stack(rows).double().sum(-1)
+    return loss, sums
+
+
+@torch.no_grad()
+def modulate(
+    advantages: Tensor, old_log_prob: Tensor, mask: Tensor, informative_coef: float, spurious_coef: float, cap: float
+) -> Tensor:
+    """(B, T) A' of the definition, without gradient; its sign is that of `advantages`."""
+    count = mask.sum(-1, keepdim=True).clamp(min=1)
+    deviation = old_log_prob - torch.where(mask, old_log_prob, 0.0).sum(-1, keepdim=True) / count
+    shape = torch.where(advantages > 0, -informative_coef * deviation, spurious_coef * deviation)
+    bound = cap * advantages.abs()
+    return advantages + torch.minimum(torch.maximum(shape, -bound), bound)
+
+
+def _metrics(sums: list[float]) -> dict[str, Any]:
+    tokens, kl, clipped, dual_clipped, *channels = sums
+    metrics: dict[str, Any] = {  # vanilla's own, with its epsilon and its plain floats
+        "actor/pg_clipfrac": clipped / (tokens + 1e-8),
+        "actor/ppo_kl": kl / (tokens + 1e-8),
+        "actor/pg_clipfrac_lower": dual_clipped / (tokens + 1e-8),
+    }
+    for number, (channel, sign) in enumerate(zip(CHANNELS, (1, -1), strict=True)):
+        count, size, modulated, clips, log_prob, increment, old, old_adv = channels[8 * number : 8 * number + 8]
+        pooled = {
+            "token_share": Pooled(ratio, (count, tokens)),
+            "adv_abs": Pooled(ratio, (size, count)),
+            "adv_abs_modulated": Pooled(ratio, (modulated, count)),
+            "clipfrac": Pooled(ratio, (clips, count)),
+            "surprisal": Pooled(ratio, (-log_prob, count)),
+            "logprob_increment": Pooled(ratio, (increment, count)),
+            "cov_logprob_adv": Pooled(covariance, (old_adv, old, sign * size, count)),
+        }
+        metrics |= {f"actor/{channel}/{name}": value.boxed() for name, value in pooled.items()}
+    return metrics
+
+
+@functools.cache
+def _compilation() -> Callable:
+    return torch.compile(loss_and_sums, dynamic=True)
+
+
+_compile_failures: list[BaseException] = []
+"""Why this process does not compile any more. With `_compilation`, the only state in this module."""
+
+
+def _compiled(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+    """`loss_and_sums`, compiled; eager, after one warning, where this machine cannot compile."""
+    if not _compile_failures:
+        try:
+            return _compilation()(*args, **kwargs)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            result = loss_and_sums(*args, **kwargs)  # an error of the input itself comes out here
+            _compile_failures.append(error)
+            logger.warning(
+                "entropy_modulated: torch.compile failed in this process, so the loss runs uncompiled (slower, same "
+                "values). actor_rollout_ref.actor.use_torch_compile=False silences this. Cause: %s: %s",
+                *(type(error).__name__, str(error).strip().partition("\n")[0]),
+            )
+            return result
+    return loss_and_sums(*args, **kwargs)
