@@ -23,7 +23,11 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.10",
-    packages=find_namespace_packages(include=["recipe.asymgrpo", "recipe.asymgrpo.*", "verl_ext", "verl_ext.*"]),
+    # `hydra_plugins` must be named itself: only then can Hydra, which lists that folder, see into an editable install.
+    packages=find_namespace_packages(
+        include=["recipe.asymgrpo", "recipe.asymgrpo.*", "verl_ext", "verl_ext.*", "hydra_plugins"]
+    ),
+    package_data={"recipe.asymgrpo.conf": ["**/*.yaml"]},
     # Nothing: it goes into an existing verl environment and must not move its torch, vllm, ray or verl.
     install_requires=[],
     extras_require={

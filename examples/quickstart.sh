@@ -11,12 +11,23 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 source examples/quickstart/env.sh
 
-METHOD=${METHOD:-asymgrpo}       # asymgrpo, grpo, reinforce, pos_only, neg_only, ent_decrease, ent_increase, maxrl
+METHOD=${METHOD:-asymgrpo}       # any +asymgrpo=METHOD: asymgrpo, modulated, grpo, reinforce, rloo, ... (README)
 MODEL=${MODEL:-small}            # small: a Qwen3 of 0.2M parameters, warm-started here; smollm2: SmolLM2-135M-Instruct
 SEED=${SEED:-}                   # empty: the first seed from 1 on whose run has not finished
 NGPUS=${NGPUS:-1}                # FSDP2 ranks (processes); verl calls them GPUs
 VENV=${VENV:-.venv}
 OUT=${OUT:-outputs/quickstart}
+
+# A method may also be named as on verl's command line.
+OVERRIDES=()
+for override in "$@"; do
+    case $override in
+        +asymgrpo=*) METHOD=${override#*=} ;;
+        *) OVERRIDES+=("$override") ;;
+    esac
+done
+[ -e "recipe/asymgrpo/conf/asymgrpo/$METHOD.yaml" ] \
+    || die "METHOD=$METHOD is unknown; choose one of: $(cd recipe/asymgrpo/conf/asymgrpo && echo *.yaml | sed 's/\.yaml//g')"
 
 case $MODEL in
     small)
@@ -65,7 +76,7 @@ timed "base model: $BASE"
 
 # Overrides given on the command line are part of what a run is, so they are part of its name.
 NAME=$METHOD
-[ $# -eq 0 ] || NAME=$METHOD-$(printf '%s\n' "$@" | cksum | cut -d' ' -f1)
+[ ${#OVERRIDES[@]} -eq 0 ] || NAME=$METHOD-$(printf '%s\n' "${OVERRIDES[@]}" | cksum | cut -d' ' -f1)
 if [ -z "$SEED" ]; then
     SEED=1
     while [ -e "$RUNS/$NAME-seed$SEED/done.json" ]; do SEED=$((SEED + 1)); done
@@ -73,8 +84,7 @@ fi
 RUN=$RUNS/$NAME-seed$SEED
 
 ALGORITHM=(
-    algorithm.adv_estimator=asym_grpo
-    +algorithm.asym_grpo.preset="$METHOD"
+    +asymgrpo="$METHOD"
     algorithm.use_kl_in_reward=False
 )
 DATASET=(
@@ -157,7 +167,7 @@ else
     echo "training: $RUN (log: $RUN/train.log)"
     "$PYTHON" examples/quickstart/train.py --run "$RUN" --steps "$STEPS" --stall "$STALL" -- \
         "$PYTHON" -m verl.trainer.main_ppo \
-        "${ALGORITHM[@]}" "${DATASET[@]}" "${ACTOR[@]}" "${ROLLOUT[@]}" "${TRAINER[@]}" "${CPU[@]}" "$@" \
+        "${ALGORITHM[@]}" "${DATASET[@]}" "${ACTOR[@]}" "${ROLLOUT[@]}" "${TRAINER[@]}" "${CPU[@]}" "${OVERRIDES[@]}" \
         || exit $?
     timed "training: $RUN"
 fi

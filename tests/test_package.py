@@ -4,6 +4,7 @@ import subprocess
 import sys
 import zipfile
 from email.parser import Parser
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -46,9 +47,28 @@ def test_contents_are_ours_only_and_recipe_stays_a_namespace(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     tops = {name.split("/")[0] for name in names}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"recipe", "verl_ext"}
-    assert "recipe/__init__.py" not in names
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"recipe", "verl_ext", "hydra_plugins"}
+    assert not {"recipe/__init__.py", "hydra_plugins/__init__.py"} & set(names)
     assert {"recipe/asymgrpo/advantage.py", "verl_ext/plugin.py", "verl_ext/platform_cpu.py"} <= set(names)
+    assert {"hydra_plugins/verl_asymgrpo.py", "recipe/asymgrpo/conf/asymgrpo/paper.yaml"} <= set(names)
+
+
+def test_hydra_finds_our_group_where_nothing_else_is_installed(wheel, tmp_path):
+    """The wheel beside Hydra, without verl and torch, under a Hydra application that knows nothing of us."""
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    for name in ("hydra", "omegaconf", "antlr4", "yaml", "packaging"):
+        (tmp_path / "site" / name).symlink_to(Path(find_spec(name).origin).parent)
+    (tmp_path / "app.py").write_text(
+        "import sys, hydra\n"
+        "@hydra.main(version_base=None)\n"
+        "def main(config):\n"
+        "    print(config.algorithm.asym_grpo.preset, 'recipe.asymgrpo.curves' in sys.modules)\n"
+        "main()\n"
+    )
+    # -S: no site-packages, so neither an editable install of ours nor anything else.
+    command = [sys.executable, "-S", "-W", "error", "app.py", "+asymgrpo=grpo", "hydra.run.dir=."]
+    assert run(*command, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path / "site")}) == "grpo False\n"
 
 
 @pytest.mark.slow
