@@ -114,6 +114,7 @@ ACTOR=(
     actor_rollout_ref.actor.ppo_mini_batch_size="$PROMPTS"
     actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu="$MICRO_BATCH"
     actor_rollout_ref.actor.data_loader_seed="$SEED"
+    actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu="$MICRO_BATCH" # for actor.use_kl_loss=True
 )
 ROLLOUT=(
     actor_rollout_ref.rollout.name=vllm

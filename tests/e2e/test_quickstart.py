@@ -109,23 +109,28 @@ def test_interrupted_run_resumes_and_finishes(out):
 
 @pytest.mark.e2e
 def test_two_fsdp2_ranks_with_the_modulated_loss(out):
-    """Two ranks, two mini-batches of two micro-batches: the channel metrics come together from all of them."""
-    split = ["actor_rollout_ref.actor.ppo_mini_batch_size=8", "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=16"]
-    finish(start(out, "+asymgrpo=modulated", *split, STEPS="2", NGPUS="2", SEED="2"))
+    """Two mini-batches of two micro-batches on each rank: the channel metrics come together from all of them."""
+    settings = [
+        "actor_rollout_ref.actor.ppo_mini_batch_size=8",
+        "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=16",
+    ]
+    settings += ["actor_rollout_ref.actor.use_kl_loss=True"]  # a reference model on the CPU
+    finish(start(out, "+asymgrpo=modulated", *settings, STEPS="2", NGPUS="2", SEED="2"))
     (run,) = (out / "small").glob("modulated-*-seed2")
     check(run, 2)
     for data in list(records(run).values())[1:]:
+        assert data["actor/kl_loss"] >= 0
         shares = [data[f"actor/{channel}/token_share"] for channel in ("positive", "negative")]
         assert all(0 < share < 1 for share in shares)
         assert sum(shares) <= 1 + 1e-6
         for channel in ("positive", "negative"):
             before, after = data[f"actor/{channel}/adv_abs"], data[f"actor/{channel}/adv_abs_modulated"]
-            assert before > 0
-            assert 0 < abs(after - before) < 0.5 * before  # modulation_cap
+            assert 0.5 * before < after < 1.5 * before  # modulation_cap
             assert data[f"actor/{channel}/surprisal"] > 0
             assert 0 <= data[f"actor/{channel}/clipfrac"] <= 1
             for name in ("logprob_increment", "cov_logprob_adv"):
                 assert f"actor/{channel}/{name}" in data
+        assert data["actor/negative/adv_abs_modulated"] != data["actor/negative/adv_abs"]
 
 
 @pytest.mark.e2e
