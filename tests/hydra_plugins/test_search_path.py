@@ -64,7 +64,7 @@ def test_an_option_gives_its_preset_with_the_presets_own_knobs(option):
     preset = "asymgrpo" if option in METHODS else option
     assert algorithm.adv_estimator == "asym_grpo"
     assert AsymGRPOConfig.from_algorithm(algorithm) == AsymGRPOConfig(preset=preset)
-    early_check.check(composed(f"+asymgrpo={option}"))
+    early_check.check(composed(f"+asymgrpo={option}", "actor_rollout_ref.rollout.n=8"))
 
 
 def test_all_knobs_are_there_with_the_defaults_of_the_dataclass():
