@@ -83,7 +83,11 @@ if [ -z "$SEED" ]; then
 fi
 RUN=$RUNS/$NAME-seed$SEED
 
+choose_logger "$RUN"
+
 ALGORITHM=(
+    # Without coefficients this loss is verl's vanilla, with metrics by sign; a METHOD may choose another.
+    actor_rollout_ref.actor.policy_loss.loss_mode=entropy_modulated
     +asymgrpo="$METHOD"
     algorithm.use_kl_in_reward=False
 )
@@ -142,11 +146,12 @@ TRAINER=(
     trainer.default_local_dir="$RUN/checkpoints"
     trainer.rollout_data_dir="$RUN/rollouts"
     trainer.validation_data_dir="$RUN/validation"
-    trainer.logger='["console","file"]'
+    trainer.logger="$LOGGER"
     trainer.project_name=asymgrpo_quickstart
     trainer.experiment_name="$NAME-seed$SEED"
     trainer.nnodes=1
     trainer.n_gpus_per_node="$NGPUS"
+    hydra.run.dir="$RUN/hydra" # the composed configuration, which the report compares
 )
 # What verl needs to run without an accelerator (verl_ext/platform_cpu.py).
 CPU=(

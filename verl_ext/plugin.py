@@ -36,6 +36,13 @@ def register_policy_loss() -> None:
     register(POLICY_LOSS_REGISTRY, "entropy_modulated", compute_policy_loss_entropy_modulated, setting=setting)
 
 
+def register_driver_metrics() -> None:
+    """The metrics `asymgrpo/...` in the trainer's log."""
+    from verl_ext import driver_metrics
+
+    driver_metrics.install()
+
+
 def register_early_check() -> None:
     """The check of this package's settings in verl's launcher."""
     from verl_ext import early_check
@@ -50,6 +57,15 @@ def register_platform() -> None:
     platform_cpu.register()
 
 
+PARTS = (
+    register_estimator,
+    register_policy_loss,
+    register_driver_metrics,
+    register_early_check,
+    register_platform,
+)
+
+
 def register_all() -> None:
     """Registers everything this package offers.
 
@@ -57,7 +73,7 @@ def register_all() -> None:
         Exception: the first failure, after all of them were logged.
     """
     failures = []
-    for part in (register_estimator, register_policy_loss, register_early_check, register_platform):
+    for part in PARTS:
         try:
             part()
         except Exception as error:

