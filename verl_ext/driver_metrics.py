@@ -14,9 +14,8 @@ from __future__ import annotations
 import functools
 import logging
 import sys
-from collections import Counter
 from collections.abc import Callable, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 logger = logging.getLogger(__name__)
@@ -29,8 +28,8 @@ UNREAD_CALLS = 100
 class State:
     """What is carried from the estimator to the log; the only state of this module."""
 
-    sums: Counter = field(default_factory=Counter)
-    """Of the calls since the last log (`recipe.asymgrpo.diagnostics`)."""
+    sums: Any = None
+    """Of the calls since the last log: `recipe.asymgrpo.diagnostics.Sums`, or None before the first."""
     last: tuple | None = None
     """Groups and advantages of the last call, for the covariance."""
     unread: int = 0
@@ -57,10 +56,12 @@ def note(groups: Any, advantages: Any, response_mask: Any, config: Any) -> None:
         if not state.installed:
             state.installed = True
             wrap_trainers()
-        state.sums.update(diagnostics.group_sums(groups, advantages, len(response_mask)))
+        if state.sums is None:
+            state.sums = diagnostics.Sums()
+        state.sums.add(diagnostics.group_sums(groups, advantages, len(response_mask)))
         limit = response_limit(config)
         if limit:
-            state.sums.update(diagnostics.truncation_sums(groups, response_mask, limit))
+            state.sums.add(diagnostics.truncation_sums(groups, response_mask, limit))
         state.last = groups, advantages
         state.unread += 1
         if state.unread == UNREAD_CALLS:
@@ -107,7 +108,7 @@ def with_group_metrics(original: Callable) -> Callable:
         try:
             from recipe.asymgrpo import diagnostics
 
-            sums, state.sums, state.last, state.unread = state.sums, Counter(), None, 0
+            sums, state.sums, state.last, state.unread = state.sums, None, None, 0
             if sums and not isinstance(result, MutableMapping):
                 warn("compute_data_metrics returned %s, not a dict", type(result).__name__)
             elif sums:
@@ -133,7 +134,7 @@ def with_covariance(original: Callable) -> Callable:
                 batch = result.batch
                 log_probs = batch.get("old_log_probs", batch.get("rollout_log_probs"))  # the latter in bypass mode
                 if log_probs is not None:
-                    state.sums.update(diagnostics.covariance_sums(*state.last, log_probs, batch["response_mask"]))
+                    state.sums.add(diagnostics.covariance_sums(*state.last, log_probs, batch["response_mask"]))
         except Exception as error:
             warn("%s: %s", type(error).__name__, error)
         return result

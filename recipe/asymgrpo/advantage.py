@@ -21,7 +21,7 @@ _warned: set[str] = set()
 
 observers: list[Callable[[Groups, Tensor, Tensor, Any], None]] = []
 """Called after every estimate with the groups, the (N,) advantages of their rows, the (B, T) mask and verl's
-`config.algorithm`: diagnostics for a log. They must not raise and must change nothing. verl_ext.driver_metrics is one."""
+`config.algorithm`, for diagnostics (verl_ext.driver_metrics). They must not raise and must change nothing."""
 
 
 @torch.no_grad()

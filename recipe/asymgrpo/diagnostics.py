@@ -1,6 +1,6 @@
 """What a training step tells about its groups, as plain floats for a log.
 
-A step's facts are kept as sums over its groups and rows (:data:`Sums`), because a trainer may call the estimator
+A step's facts are kept as sums over its groups and rows (:class:`Sums`), because a trainer may call the estimator
 several times before it logs once: sums of two calls add up to the sums of both. docs/metrics.md explains every key.
 
 Shapes: B rows in the batch, N of them counted, P groups, T tokens.
@@ -8,19 +8,28 @@ Shapes: B rows in the batch, N of them counted, P groups, T tokens.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 
 import torch
 from torch import Tensor
 
 from recipe.asymgrpo.groups import Groups
-
-Sums = Counter
-"""Sums over groups and rows by name; `update` adds another's."""
+from recipe.asymgrpo.pass_at_k import ks_up_to, pass_at_k
 
 PREFIX = "asymgrpo/"
 BINS = ("0_20", "20_40", "40_60", "60_80", "80_100")
 """Bins of the group accuracy p in percent: [0, 20), ..., [80, 100]."""
+
+
+class Sums(defaultdict[str, float]):
+    """Sums over groups and rows by name, 0 where there is none."""
+
+    def __init__(self, **sums: float):
+        super().__init__(float, **sums)
+
+    def add(self, other: Sums) -> None:
+        for name, value in other.items():
+            self[name] += value
 
 
 def bin_of(successes: Tensor, sizes: Tensor) -> Tensor:
@@ -38,7 +47,7 @@ def group_sums(groups: Groups, advantages: Tensor, rows: int) -> Sums:
     """
     advantages = advantages.double()
     positive, negative = advantages.clamp(min=0), advantages.clamp(max=0)
-    sums: Sums = Counter(
+    sums = Sums(
         groups=len(groups.sizes),
         none=int((groups.successes == 0).sum()),
         all=int((groups.successes == groups.sizes).sum()),
@@ -51,6 +60,11 @@ def group_sums(groups: Groups, advantages: Tensor, rows: int) -> Sums:
         negative_mass=-float(negative.sum()),
     )
     counts = torch.bincount(bin_of(groups.successes, groups.sizes), minlength=len(BINS))
+    alike = Counter(zip(groups.sizes.tolist(), groups.successes.tolist(), strict=True))
+    for k in ks_up_to(max((n for n, _ in alike), default=0)):
+        enough = {pair: number for pair, number in alike.items() if pair[0] >= k}
+        sums[f"pass_groups_{k}"] = sum(enough.values())
+        sums[f"pass_{k}"] = sum(number * pass_at_k(*pair, k) for pair, number in enough.items())
     sums.update({f"bin_{name}": number for name, number in zip(BINS, counts.tolist(), strict=True)})
     return sums
 
@@ -68,7 +82,7 @@ def truncation_sums(groups: Groups, response_mask: Tensor, limit: int) -> Sums:
     else:
         reached = (response_mask[:, limit - 1] != 0).cpu()[groups.rows]
         cut = torch.bincount(groups.ids[reached], minlength=len(groups.sizes)) > 0
-    return Counter(truncated=int(cut.sum()), truncated_groups=len(groups.sizes))
+    return Sums(truncated=int(cut.sum()), truncated_groups=len(groups.sizes))
 
 
 def covariance_sums(groups: Groups, advantages: Tensor, log_probs: Tensor, response_mask: Tensor) -> Sums:
@@ -99,9 +113,9 @@ def covariance_sums(groups: Groups, advantages: Tensor, log_probs: Tensor, respo
     bins = bin_of(groups.successes, groups.sizes)[pairs]
     totals = torch.zeros(len(BINS), dtype=torch.float64).index_add_(0, bins, covariances)
     counts = torch.bincount(bins, minlength=len(BINS))
-    sums: Sums = Counter()
+    sums = Sums()
     for name, total, number in zip(BINS, totals.tolist(), counts.tolist(), strict=True):
-        sums.update({f"cov_{name}": total, f"cov_groups_{name}": number})
+        sums[f"cov_{name}"], sums[f"cov_groups_{name}"] = total, number
     return sums
 
 
@@ -113,6 +127,10 @@ def metrics(sums: Sums) -> dict[str, float]:
             found[key] = sums[name] / sums["groups"]
         found["some_solved"] = (sums["groups"] - sums["none"] - sums["all"]) / sums["groups"]
         found |= {f"p_hist/{name}": sums[f"bin_{name}"] / sums["groups"] for name in BINS}
+        for name in list(sums):
+            if name.startswith("pass_groups_") and sums[name]:
+                k = name.rpartition("_")[2]
+                found[f"pass_at/{k}"] = sums[f"pass_{k}"] / sums[name]
         found["zero_adv_rows"] = 1 - (sums["positive_rows"] + sums["negative_rows"]) / sums["rows"]
         found["adv_positive"] = sums["positive_mass"] / max(sums["positive_rows"], 1)
         found["adv_negative"] = -sums["negative_mass"] / max(sums["negative_rows"], 1)
