@@ -179,7 +179,7 @@ else
 fi
 
 echo
-"$PYTHON" examples/quickstart/summary.py --run "$RUN"
+"$PYTHON" -m recipe.asymgrpo.report "$RUNS" --out "$RUNS/report"
 if [ "$METHOD" = asymgrpo ]; then next="METHOD=grpo "; else next=""; fi
 [ "$MODEL" = small ] || next+="MODEL=$MODEL "
 echo "next:  ${next}bash examples/quickstart.sh"

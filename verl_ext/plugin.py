@@ -57,15 +57,6 @@ def register_platform() -> None:
     platform_cpu.register()
 
 
-PARTS = (
-    register_estimator,
-    register_policy_loss,
-    register_driver_metrics,
-    register_early_check,
-    register_platform,
-)
-
-
 def register_all() -> None:
     """Registers everything this package offers.
 
@@ -73,7 +64,13 @@ def register_all() -> None:
         Exception: the first failure, after all of them were logged.
     """
     failures = []
-    for part in PARTS:
+    for part in (
+        register_estimator,
+        register_policy_loss,
+        register_driver_metrics,
+        register_early_check,
+        register_platform,
+    ):
         try:
             part()
         except Exception as error:

@@ -9,6 +9,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from recipe.asymgrpo.pass_at_k import Dump, ks_up_to, mean_pass_at_k
@@ -213,18 +214,18 @@ def _number(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def entropy_prediction(runs: Sequence[Run]) -> tuple[dict[str, tuple[Curve, Curve]], float, float]:
+def entropy_prediction(runs: Sequence[Run], window: int) -> tuple[dict[str, tuple[Curve, Curve]], float, float]:
     """Entropy change since a run's first covariance: measured, and predicted by dH = -eta * Cov(log pi, A).
 
     One constant is fitted to all runs by least squares (eta of the identity belongs to a tabular softmax; a network
     under Adam has another), times the learning rate of the step where it is logged.
 
     Returns:
-        By run: (measured, predicted) change by step; the constant; Pearson's r of single steps' changes.
+        By run: (measured, predicted) change by step; the constant; Pearson's r of measured and predicted change from
+        one mean of `window` steps to the next (NaN where there are fewer than three).
     """
     measured: dict[str, Curve] = {}
     exposed: dict[str, Curve] = {}
-    changes: list[tuple[float, float]] = []
     with_rates = all(run["actor/lr"] for run in runs)
     for run in runs:
         covariance, entropy = run["asymgrpo/cov_logprob_adv"], run["actor/entropy"]
@@ -234,16 +235,26 @@ def entropy_prediction(runs: Sequence[Run]) -> tuple[dict[str, tuple[Curve, Curv
         total = 0.0
         measured[run.name], exposed[run.name] = {steps[0]: 0.0}, {steps[0]: 0.0}
         for step in steps:
-            push = covariance[step] * (run["actor/lr"].get(step, 0.0) if with_rates else 1.0)
-            total += push
-            changes.append((-push, entropy[step + 1] - entropy[step]))
+            total += covariance[step] * (run["actor/lr"].get(step, 0.0) if with_rates else 1.0)
             measured[run.name][step + 1] = entropy[step + 1] - entropy[steps[0]]
             exposed[run.name][step + 1] = -total
     pairs = [(exposed[name][step], measured[name][step]) for name in exposed for step in exposed[name]]
     square = sum(x * x for x, _ in pairs)
     constant = sum(x * y for x, y in pairs) / square if square else 0.0
     predicted = {name: {step: constant * x for step, x in curve.items()} for name, curve in exposed.items()}
+    changes = [
+        pair
+        for name in measured
+        for pair in zip(_changes(predicted[name], window), _changes(measured[name], window), strict=True)
+    ]
     return {name: (measured[name], predicted[name]) for name in measured}, constant, _pearson(changes)
+
+
+def _changes(curve: Curve, window: int) -> list[float]:
+    """From the mean of each `window` values to the mean of the next."""
+    values = [curve[step] for step in sorted(curve)]
+    means = [statistics.fmean(values[i : i + window]) for i in range(0, len(values) - window + 1, window)]
+    return [after - before for before, after in pairwise(means)]
 
 
 def _pearson(pairs: Sequence[tuple[float, float]]) -> float:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from recipe.asymgrpo.groups import Groups
-from recipe.asymgrpo.pass_at_k import ks_up_to, pass_at_k
+from recipe.asymgrpo.pass_at_k import pass_at_k
 
 PREFIX = "asymgrpo/"
 BINS = ("0_20", "20_40", "40_60", "60_80", "80_100")
@@ -61,7 +61,8 @@ def group_sums(groups: Groups, advantages: Tensor, rows: int) -> Sums:
     )
     counts = torch.bincount(bin_of(groups.successes, groups.sizes), minlength=len(BINS))
     alike = Counter(zip(groups.sizes.tolist(), groups.successes.tolist(), strict=True))
-    for k in ks_up_to(max((n for n, _ in alike), default=0)):
+    largest = max((n for n, _ in alike), default=0)
+    for k in (1 << i for i in range(largest.bit_length())):  # powers of two: rejected samples make odd sizes
         enough = {pair: number for pair, number in alike.items() if pair[0] >= k}
         sums[f"pass_groups_{k}"] = sum(enough.values())
         sums[f"pass_{k}"] = sum(number * pass_at_k(*pair, k) for pair, number in enough.items())

@@ -57,7 +57,9 @@ class Painter:
     def new(self, columns: int = 1, rows: int = 1, size: tuple[float, float] = (5.6, 3.5)) -> tuple[Any, Any]:
         return self.plt.subplots(rows, columns, figsize=size, constrained_layout=True, squeeze=False)
 
-    def finish(self, figure: Any) -> bytes:
+    def finish(self, figure: Any, title: str = "") -> bytes:
+        if title:
+            figure.suptitle(title, fontsize=11)
         buffer = BytesIO()
         figure.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
         self.plt.close(figure)
@@ -87,7 +89,8 @@ class Painter:
             axis.autoscale_view()
 
     def label(self, method: str) -> str:
-        return f"{method} ({len(self.report.methods[method])})"
+        seeds = len(self.report.methods[method])
+        return f"{method} ({seeds} seed{'s' * (seeds > 1)})"
 
     def dress(self, axis: Any, ylabel: str, xlabel: str = "step") -> None:
         axis.set_xlabel(xlabel)
@@ -105,7 +108,9 @@ class Painter:
         for method, runs in self.report.methods.items():
             self.lines(axis, method, measure.curves(runs, self.report.window))
         self.dress(axis, measure.unit or "share")
-        return Figure(name, measure.name, caption, self.finish(figure))
+        if measure.best is min:
+            axis.set_ylim(bottom=0)
+        return Figure(name, measure.name, caption, self.finish(figure, measure.name))
 
     def by_sign(self, metric: str, title: str, ylabel: str, caption: str, name: str) -> Figure | None:
         """Successes and failures, drawn through and dashed."""
@@ -118,7 +123,8 @@ class Painter:
                 curves = [smooth(run[f"actor/{sign}/{metric}"], self.report.window) for run in runs]
                 self.lines(axis, method, curves, style, f"{method}, A {'>' if sign == 'positive' else '<'} 0")
         self.dress(axis, ylabel)
-        return Figure(name, title, caption, self.finish(figure))
+        axis.set_ylim(0, max(axis.get_ylim()[1], 1e-3))
+        return Figure(name, title, caption, self.finish(figure, title))
 
     def histogram(self) -> Figure | None:
         """Stacked shares of the bins of p over time, one small axis a method."""
@@ -155,7 +161,8 @@ class Painter:
             "Groups by the share p of their rollouts that succeed. Learning moves mass up; a run that stops exploring "
             f"piles up at both ends, where groups teach nothing.{left}"
         )
-        return Figure("p_histogram", "how hard the training prompts are for the policy", caption, self.finish(figure))
+        title = "how hard the training prompts are for the policy"
+        return Figure("p_histogram", title, caption, self.finish(figure, title))
 
     def covariance(self) -> Figure | None:
         figures = {m: [covariance_by_p(run) for run in runs] for m, runs in self.report.methods.items()}
@@ -172,11 +179,12 @@ class Painter:
             "Covariance of a response's log-probability and its advantage within its group, mean over all steps. Above "
             "0 the update makes likely responses likelier and lowers the entropy."
         )
-        return Figure("covariance_by_p", "what lowers the entropy, by difficulty", caption, self.finish(figure))
+        title = "what lowers the entropy, by difficulty"
+        return Figure("covariance_by_p", title, caption, self.finish(figure, title))
 
     def prediction(self) -> Figure | None:
         runs = self.report.runs
-        curves, constant, r = entropy_prediction(runs)
+        curves, constant, r = entropy_prediction(runs, self.report.window)
         if not curves:
             return None
         figure, ((axis,),) = self.new()
@@ -190,12 +198,13 @@ class Painter:
         axis.axhline(0, color="black", linewidth=0.8)
         self.dress(axis, "change of entropy, nats a token")
         rate = " times the learning rate" if all(run["actor/lr"] for run in runs) else ""
-        strength = f"; over single steps r = {r:.2f}" if math.isfinite(r) else ""
+        strength = f"; r = {r:.2f} between changes of {self.report.window}-step means" if math.isfinite(r) else ""
         caption = (
             f"Measured, and predicted by -η Cov(log π, A) summed over steps, with one η = {constant:.3g}{rate} fitted "
-            f"to all runs together{strength}. Single steps are noisy: each measures entropy on other prompts."
+            f"to all runs together{strength}. Every step measures entropy on other prompts, hence the noise."
         )
-        return Figure("entropy_prediction", "entropy change, predicted and measured", caption, self.finish(figure))
+        title = "entropy change, predicted and measured"
+        return Figure("entropy_prediction", title, caption, self.finish(figure, title))
 
     def pass_at_k(self) -> Figure | None:
         """pass@k over k, at the start (dashed) and at the end: held out where validation draws several samples."""
@@ -228,7 +237,8 @@ class Painter:
             f"Unbiased pass@k on {where}. A run that sharpens without exploring gains at k = 1 and loses at large k."
             + ("" if validation else " For held-out pass@k set actor_rollout_ref.rollout.val_kwargs.n above 1.")
         )
-        return Figure("pass_at_k", "pass@k", caption, self.finish(figure))
+        title = "pass@k"
+        return Figure("pass_at_k", title, caption, self.finish(figure, title))
 
     def figures(self) -> list[tuple[str, list[Figure]]]:
         """All panels that there is something for, in sections."""

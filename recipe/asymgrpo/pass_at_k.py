@@ -88,7 +88,9 @@ class Dump:
 
 def _sample(row: Any, number: int, threshold: float) -> tuple[str, str, bool]:
     """Problem, sample, solved. Of a conversation with several rows a sample, the last row counts."""
-    score = row.get("acc", row["score"])
+    if not isinstance(row, dict):
+        raise ValueError
+    score = row["acc"] if "acc" in row else row["score"]
     if not isinstance(score, (int, float)) or not math.isfinite(score):
         raise ValueError
     parts = str(row["uid"]).rsplit("_", 2) if "uid" in row else []

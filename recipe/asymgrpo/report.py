@@ -29,14 +29,14 @@ body { font: 16px/1.5 system-ui, sans-serif; color: #1b1f24; background: #fff; m
   padding: 24px 16px 64px; }
 h1 { font-size: 1.7em; margin: 0 0 .2em; } h2 { margin: 2em 0 .6em; border-bottom: 1px solid #d8dee4; }
 .lead { color: #57606a; margin-top: 0; }
-.grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 500px), 1fr)); gap: 24px; }
+.grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 500px), 1fr)); gap: 24px; }
 figure { margin: 0; } figure.wide { grid-column: 1 / -1; }
 figure img { width: 100%; height: auto; }
-figure.wide img { max-width: 960px; }
-figcaption { font-size: .88em; color: #57606a; } figcaption b { color: #1b1f24; display: block; }
+figure.wide img { min-width: 560px; max-width: 960px; }
+figcaption { font-size: .88em; color: #57606a; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { text-align: right; padding: 4px 12px 4px 0; white-space: nowrap; border-bottom: 1px solid #eaeef2; }
-th:nth-child(-n+2), td:nth-child(-n+2) { text-align: left; } td small { color: #57606a; }
+th:first-child, td:first-child { text-align: left; } th[colspan] { padding-top: 12px; } td small { color: #57606a; }
 li { overflow-wrap: anywhere; } .sw { display: inline-block; width: .8em; height: .8em; border-radius: 2px; }
 """
 
@@ -54,14 +54,16 @@ def page(report: Report, sections: list[tuple[str, list[Figure]]], colours: dict
         f"<p class=lead>{count} run{'s' * (count > 1)}. Training figures are means of {report.window} steps; lines are "
         "means over seeds, thin lines single seeds, bands and ± the mean's 95 % interval (Student's t).</p>",
         "<h2>First, best, last</h2><div class=scroll><table>",
-        "<tr><th>measure<th>method<th>seeds<th>first<th>best<th>last</tr>",
+        "<tr><th>method<th>seeds<th>first<th>best<th>last</tr>",
     ]
+    measure = ""
     for row in rows:
+        if row["measure"] != measure:
+            measure = row["measure"]
+            parts.append(f"<tr><th colspan=5>{escape(measure)}</tr>")
         cells = "".join(f"<td>{_cell(row[c])} <small>step {row[c]['step']}</small>" for c in ("first", "best", "last"))
         swatch = f"<span class=sw style='background:{colours[row['method']]}'></span> "
-        parts.append(
-            f"<tr><td>{escape(row['measure'])}<td>{swatch}{escape(row['method'])}<td>{row['seeds']}{cells}</tr>"
-        )
+        parts.append(f"<tr><td>{swatch}{escape(row['method'])}<td>{row['seeds']}{cells}</tr>")
     parts.append("</table></div>")
     parts.append(_list("In words", report.sentences()))
     for title, figures in sections:
@@ -71,8 +73,9 @@ def page(report: Report, sections: list[tuple[str, list[Figure]]], colours: dict
                 image = base64.b64encode(figure.png).decode()
                 wide = " class=wide" if figure.name == "p_histogram" else ""
                 parts.append(
-                    f"<figure{wide}><img alt='{escape(figure.title, quote=True)}' src='data:image/png;base64,{image}'>"
-                    f"<figcaption><b>{escape(figure.title)}</b>{escape(figure.caption)}</figcaption></figure>"
+                    f"<figure{wide}><div class=scroll><img alt='{escape(figure.title, quote=True)}' "
+                    f"src='data:image/png;base64,{image}'></div>"
+                    f"<figcaption>{escape(figure.caption)}</figcaption></figure>"
                 )
             parts.append("</div>")
     parts.append(_list("How the configurations differ", report.differences() or ["They do not."]))

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
+from fractions import Fraction
+from itertools import combinations
 from pathlib import Path
 
 import psutil
@@ -52,18 +54,58 @@ def records(run: Path) -> dict[int, dict]:
     return steps
 
 
-def expected_extremes(dump: Path) -> tuple[float, float]:
-    """Largest and smallest advantage of a step, from verl's dump of its rollouts and the paper's formula."""
+def groups_of(dump: Path) -> list[list[bool]]:
+    """Successes of each prompt's rollouts, from verl's dump; the legacy trainer writes no uid."""
     groups: dict[str, list[bool]] = defaultdict(list)
     for line in dump.read_text().splitlines():
         row = json.loads(line)
-        groups[row["uid"].rsplit("_", 2)[0]].append(row["score"] > 0.5)
-    advantages = [0.0]
-    for successes in groups.values():
+        group = row["uid"].rsplit("_", 2)[0] if "uid" in row else row["input"]
+        groups[group].append(row["score"] > 0.5)
+    return list(groups.values())
+
+
+def expected_advantages(groups: list[list[bool]]) -> list[float]:
+    """The paper's formula, one value a rollout."""
+    advantages = []
+    for successes in groups:
         p = sum(successes) / len(successes)
-        if 0 < p < 1:
-            advantages += [((1 - p) / p) ** PAPER[0], -((p / (1 - p)) ** PAPER[1])]
-    return max(advantages), min(advantages)
+        if p in (0, 1):
+            advantages += [0.0] * len(successes)
+        else:
+            failure = -((p / (1 - p)) ** PAPER[1])
+            advantages += [((1 - p) / p) ** PAPER[0] if success else failure for success in successes]
+    return advantages
+
+
+def expected_group_metrics(groups: list[list[bool]]) -> dict[str, float]:
+    """Every group metric that does not need more than the rewards, counted afresh."""
+    rates = [Fraction(sum(group), len(group)) for group in groups]
+    advantages = expected_advantages(groups)
+    positive, negative = [a for a in advantages if a > 0], [-a for a in advantages if a < 0]
+
+    def share(hits) -> float:
+        hits = list(hits)
+        return sum(hits) / len(hits)
+
+    metrics = {
+        "groups": len(groups),
+        "padding_rows": 0,
+        "none_solved": share(p == 0 for p in rates),
+        "all_solved": share(p == 1 for p in rates),
+        "some_solved": share(0 < p < 1 for p in rates),
+        "group_accuracy": float(sum(rates) / len(rates)),
+        "zero_adv_rows": share(a == 0 for a in advantages),
+        "adv_positive": sum(positive) / len(positive),
+        "adv_negative": -sum(negative) / len(negative),
+        "adv_mass_positive": sum(positive) / (sum(positive) + sum(negative)),
+    }
+    for low in range(0, 100, 20):
+        inside = (100 * p >= low and (100 * p < low + 20 or low == 80) for p in rates)
+        metrics[f"p_hist/{low}_{low + 20}"] = share(inside)
+    for k in (1, 2, 4, 8):
+        # By enumeration: the share of the k-subsets with a success in them.
+        metrics[f"pass_at/{k}"] = share(share(any(subset) for subset in combinations(group, k)) for group in groups)
+    return {f"asymgrpo/{name}": value for name, value in metrics.items()}
 
 
 def check(run: Path, steps: int) -> None:
@@ -72,11 +114,16 @@ def check(run: Path, steps: int) -> None:
     for step in range(1, steps + 1):
         data = logged[step]
         assert data["training/rollout_probs_diff_max"] < 1e-3
-        most, least = expected_extremes(run / "rollouts" / f"{step}.jsonl")
+        groups = groups_of(run / "rollouts" / f"{step}.jsonl")
+        advantages = expected_advantages(groups)
+        most, least = max(advantages), min(advantages)
         # The trainer's own figures: the estimator that verl ran is the paper's formula.
         assert data["critic/advantages/max"] == pytest.approx(most, rel=1e-5, abs=1e-7)
         assert data["critic/advantages/min"] == pytest.approx(least, rel=1e-5, abs=1e-7)
         assert data["actor/grad_norm"] > 0
+        for key, value in expected_group_metrics(groups).items():
+            assert data[key] == pytest.approx(value, rel=1e-5, abs=1e-9), key
+        assert 0 <= data["asymgrpo/truncated_groups"] <= 1
     assert any(key.startswith("val-core/") for key in logged[steps])
 
 
@@ -102,9 +149,52 @@ def test_interrupted_run_resumes_and_finishes(out):
     assert json.loads(second.read_text().splitlines()[0])["step"] > 0, "the second start began from nothing"
     assert first.stat().st_size > 0
     check(run, 3)
-    assert "held-out accuracy" in output
+    assert "validation accuracy" in output
     assert "METHOD=grpo bash examples/quickstart.sh" in output
-    assert (runs / "curves.png").read_bytes().startswith(b"\x89PNG")
+    page = (runs / "report" / "report.html").read_text()
+    assert f"{run.name}: 3 training steps" in page
+    assert (runs / "report" / "entropy.png").read_bytes().startswith(b"\x89PNG")
+
+
+def covariances(data: dict) -> list[float]:
+    return [value for key, value in data.items() if key.startswith("asymgrpo/cov_")]
+
+
+@pytest.mark.e2e
+def test_legacy_trainer_logs_the_same_and_wandb_goes_on(out):
+    """V0, with wandb offline; the second start goes on in the same wandb run."""
+    finish(start(out, "trainer.use_v1=False", STEPS="2", SEED="3", WANDB_MODE="offline"))
+    (run,) = (out / "small").glob("asymgrpo-*-seed3")
+    check(run, 2)
+    logged = records(run)
+    assert not covariances(logged[1])  # they start with the second step of a process
+    assert len(covariances(logged[2])) > 1
+    (run / "done.json").unlink()
+    finish(start(out, "trainer.use_v1=False", STEPS="3", SEED="3", WANDB_MODE="offline"))
+    check(run, 3)
+    first, second = run.glob("wandb/offline-run-*/run-*.wandb")
+    assert first.name == second.name == f"run-{(run / 'wandb-id').read_text()}.wandb"
+
+
+@pytest.mark.e2e
+def test_trains_on_where_verl_has_moved_the_wrapped_function(out, tmp_path):
+    """In the trainer's process, the function disappears from its module before the estimator looks for it."""
+    (tmp_path / "verl_has_moved_it.py").write_text("""
+import sys
+from recipe.asymgrpo import advantage
+
+def move(*_):
+    vars(sys.modules["verl.trainer.ppo.metric_utils"]).pop("compute_data_metrics", None)
+
+advantage.observers.insert(0, move)
+""")
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+    finish(start(out, STEPS="2", SEED="4", PYTHONPATH=path, VERL_USE_EXTERNAL_MODULES="verl_has_moved_it"))
+    (run,) = (out / "small").glob("asymgrpo-*-seed4")
+    logged = records(run)
+    assert logged[2]["critic/advantages/max"] > 0
+    assert not [key for key in logged[2] if key.startswith("asymgrpo/")]
+    assert (run / "train.log").read_text().count("asymgrpo/... metrics are missing or incomplete") == 1
 
 
 @pytest.mark.e2e

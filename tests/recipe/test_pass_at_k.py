@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from fractions import Fraction
+from itertools import combinations
+
+import pytest
+
+from recipe.asymgrpo.pass_at_k import Dump, ks_up_to, main, mean_pass_at_k, pass_at_k
+
+
+@pytest.mark.parametrize("n", range(1, 9))
+def test_is_the_share_of_subsets_with_a_success(n):
+    for c in range(n + 1):
+        outcomes = [True] * c + [False] * (n - c)
+        for k in range(1, n + 1):
+            subsets = list(combinations(outcomes, k))
+            assert pass_at_k(n, c, k) == pytest.approx(float(Fraction(sum(map(any, subsets)), len(subsets))))
+
+
+def test_large_groups_stay_exact():
+    assert pass_at_k(4096, 1, 1024) == pytest.approx(0.25)
+    assert math.isfinite(pass_at_k(4096, 2000, 2048))
+
+
+@pytest.mark.parametrize("arguments", [(0, 0, 1), (4, 5, 1), (4, -1, 1), (4, 2, 0), (4, 2, 5)])
+def test_impossible_arguments(arguments):
+    with pytest.raises(ValueError, match="1 <= k <= n"):
+        pass_at_k(*arguments)
+
+
+def test_powers_of_two_and_all():
+    assert [ks_up_to(n) for n in (0, 1, 2, 5, 8)] == [[], [1], [1, 2], [1, 2, 4, 5], [1, 2, 4, 8]]
+
+
+def test_mean_is_over_problems_with_enough_samples():
+    groups = Counter({(4, 2): 1, (4, 0): 1, (2, 2): 2})
+    assert mean_pass_at_k(groups, 2) == pytest.approx((5 / 6 + 0 + 1 + 1) / 4)
+    assert mean_pass_at_k(groups, 4) == pytest.approx(0.5)
+    assert mean_pass_at_k(groups, 8) is None
+
+
+def rows(path, entries):
+    path.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    return path
+
+
+def test_reads_both_trainers_dumps(tmp_path):
+    v1 = [{"uid": f"p{p}_{s}_0", "input": "x", "score": float(s < p)} for p in range(3) for s in range(4)]
+    assert Dump(rows(tmp_path / "1.jsonl", v1)).groups == {(4, 0): 1, (4, 1): 1, (4, 2): 1}
+    v0 = [{"input": f"q{p}", "score": float(s < p)} for p in range(3) for s in range(4)]
+    assert Dump(rows(tmp_path / "2.jsonl", v0)).groups == {(4, 0): 1, (4, 1): 1, (4, 2): 1}
+
+
+def test_acc_counts_before_score_and_a_conversation_by_its_last_row(tmp_path):
+    entries = [
+        {"uid": "p_0_0", "input": "", "score": 1.0, "acc": 0.0},
+        {"uid": "p_0_1", "input": "", "score": -1.0, "acc": True},
+    ]
+    assert Dump(rows(tmp_path / "1.jsonl", entries)).groups == {(1, 1): 1}
+
+
+def test_what_cannot_be_used_is_counted_or_named(tmp_path, capsys):
+    good = json.dumps({"uid": "p_0_0", "input": "", "score": 1})
+    (tmp_path / "3.jsonl").write_text(
+        good + "\n[1]\n{}\nnot json\n" + json.dumps({"input": "", "score": None}) + "\n" + "[" * 100_000
+    )
+    dump = Dump(tmp_path / "3.jsonl")
+    assert (dump.skipped, dump.groups) == (5, {(1, 1): 1})
+    (tmp_path / "4.jsonl").write_bytes(b"\xff\xfe\n")
+    (tmp_path / "empty").mkdir()
+    assert main([str(tmp_path), str(tmp_path / "empty"), str(tmp_path / "nowhere.jsonl")]) == 1
+    out, err = capsys.readouterr()
+    assert "1 problems (5 lines skipped)  pass@1 1.000" in out
+    assert "4.jsonl: no generation in it" in err
+    assert "validation_data_dir" in err
+    assert "nowhere.jsonl" in err
+    assert "Traceback" not in err
+
+
+def test_command_on_a_folder_in_order_of_steps(tmp_path, capsys):
+    for step in (10, 9):
+        rows(tmp_path / f"{step}.jsonl", [{"uid": f"p_{s}_0", "input": "", "score": s < 2} for s in range(4)])
+    assert main([str(tmp_path), "--k", "1", "2", "8"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0].rpartition("/")[2] for line in lines] == ["9.jsonl", "10.jsonl"]
+    assert "pass@1 0.500  pass@2 0.833  pass@8 needs 8 samples a problem" in lines[0]
