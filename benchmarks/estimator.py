@@ -3,6 +3,8 @@
     python benchmarks/estimator.py [--rows 8192] [--tokens 4096] [--repeats 15]
 
 The floor is what any estimator of this kind must do: `rewards.sum(-1)` and one `scores[:, None] * mask`.
+"diagnostics" is the estimator with the metrics that it notes for the log; "covariance" is what the log's covariances
+of log-probability and advantage take beside it.
 Exits 1 when ours takes more than 1.25 times the floor, or not less than `grpo_vectorized`.
 Wants a quiet machine: beside a busy neighbour, threads that wait for a core blur the ratios.
 """
@@ -25,7 +27,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # from a checkout 
 
 from verl.trainer.ppo.core_algos import compute_grpo_vectorized_outcome_advantage
 
+from recipe.asymgrpo import advantage
 from recipe.asymgrpo.advantage import compute_asym_grpo_advantage
+from recipe.asymgrpo.diagnostics import covariance_sums, group_sums
+from recipe.asymgrpo.groups import Groups
 
 MOST_TIMES_FLOOR = 1.25
 
@@ -77,10 +82,24 @@ def main() -> int:
     rewards, mask, uids = make_batch(args.rows, args.tokens, args.group_size)
     mask[: int(args.padding * args.rows)] = 0
     mask = mask.to(getattr(torch, args.mask_dtype))
+    log_probs = -torch.rand(args.rows, args.tokens)
+    seen: list[tuple[Groups, torch.Tensor]] = []
+
+    def observe(groups: Groups, advantages: torch.Tensor, response_mask: torch.Tensor, config: object) -> None:
+        group_sums(groups, advantages, len(response_mask))
+        seen[:] = [(groups, advantages)]
+
+    def estimate(*observers: Callable) -> torch.Tensor:
+        advantage.observers[:] = observers
+        return compute_asym_grpo_advantage(rewards, mask, uids, {})[0]
+
+    estimate(observe)
     times = interleaved(
         {
             "floor": lambda: rewards.sum(-1)[:, None] * mask,
-            "asym_grpo": lambda: compute_asym_grpo_advantage(rewards, mask, uids, {}),
+            "asym_grpo": estimate,
+            "diagnostics": lambda: estimate(observe),
+            "covariance": lambda: covariance_sums(*seen[0], log_probs, mask),
             "grpo_vectorized": lambda: compute_grpo_vectorized_outcome_advantage(rewards, mask, uids),
         },
         args.repeats,

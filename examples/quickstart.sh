@@ -2,7 +2,7 @@
 # AsymGRPO through verl's own stack (V1 trainer, Ray, FSDP2, vLLM) on a CPU: installs, trains, shows what was learned.
 #
 #   bash examples/quickstart.sh                         AsymGRPO; a second time: the next seed
-#   METHOD=grpo bash examples/quickstart.sh             another preset, in its own folder, in the same picture
+#   METHOD=grpo bash examples/quickstart.sh             another preset, in its own folder, in the same report
 #   MODEL=smollm2 bash examples/quickstart.sh           a real pretrained model (SmolLM2-135M-Instruct), minutes a step
 #   bash examples/quickstart.sh actor_rollout_ref.actor.optim.lr=1e-4       any Hydra override of verl
 #

@@ -18,7 +18,7 @@ from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"verl.{__name__}")
 
 UNREAD_CALLS = 100
 """Calls of the estimator without anybody asking for the figures, after which a warning is due."""

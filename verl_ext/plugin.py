@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"verl.{__name__}")
 
 
 def register_estimator() -> None:

@@ -13,8 +13,9 @@ from recipe.asymgrpo.config import PATH, AsymGRPOConfig, read
 from recipe.asymgrpo.curves import curves
 from recipe.asymgrpo.groups import Groups, counted_rows, form_groups
 
-# A logger, not `warnings`: its lines reach stderr of Ray's TaskRunner, and from there the user's terminal.
-logger = logging.getLogger(__name__)
+# Below verl's logger: its lines reach the user's terminal, while some process may set the root logger to ERROR (V1's
+# TaskRunner does).
+logger = logging.getLogger(f"verl.{__name__}")
 
 _warned: set[str] = set()
 """Which warnings this process has given: each is given once per run."""

@@ -61,7 +61,7 @@ class Painter:
         if title:
             figure.suptitle(title, fontsize=11)
         buffer = BytesIO()
-        figure.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
+        figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
         self.plt.close(figure)
         return buffer.getvalue()
 

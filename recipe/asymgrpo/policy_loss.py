@@ -14,7 +14,7 @@ from torch import Tensor
 
 from recipe.asymgrpo.config import read
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"verl.{__name__}")
 
 CHANNELS = ("positive", "negative")
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"verl.{__name__}")
 
 PREFIX = "reasoning_gym/"
 # Scorers parse what they are given. The answer stands at the end of a response, and is short.

@@ -14,7 +14,7 @@ from recipe.asymgrpo.advantage import compute_asym_grpo_advantage, reset_warning
 from recipe.asymgrpo.config import AsymGRPOConfig, ConfigError
 from recipe.asymgrpo.curves import PRESETS, curves
 
-LOGGER = "recipe.asymgrpo.advantage"
+LOGGER = "verl.recipe.asymgrpo.advantage"
 
 
 @pytest.fixture(autouse=True)

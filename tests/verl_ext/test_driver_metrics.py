@@ -24,7 +24,7 @@ TRAINERS = (ray_trainer, trainer_base)
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch, caplog):
     """A process that has not called the estimator yet; verl's modules are put back afterwards."""
-    caplog.set_level(logging.WARNING, driver_metrics.__name__)
+    caplog.set_level(logging.WARNING, driver_metrics.logger.name)
     monkeypatch.setattr(driver_metrics, "state", driver_metrics.State())
     monkeypatch.setattr(advantage, "observers", [])
     for module in (metric_utils, *TRAINERS):
@@ -108,7 +108,7 @@ def test_configuration_as_a_plain_dict(caplog):
 
 
 def warnings(caplog) -> list[str]:
-    return [r.getMessage() for r in caplog.records if r.name == driver_metrics.__name__]
+    return [r.getMessage() for r in caplog.records if r.name == driver_metrics.logger.name]
 
 
 @pytest.mark.parametrize("trainer", TRAINERS)
