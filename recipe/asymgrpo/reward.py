@@ -2,7 +2,8 @@
 
     reward.custom_reward_function.path=pkg://recipe.asymgrpo.reward reward.custom_reward_function.name=compute_score
 
-The answer is judged by reasoning-gym's own scorer for the task; the reward is 1.0 where it gives full marks, else 0.0.
+Mathematics is judged by math-verify on the last ``\\boxed{}`` of the response (``recipe/asymgrpo/verifier.py``), tasks
+of reasoning-gym by its own scorer. The reward is 1.0 where the answer is right, else 0.0.
 """
 
 from __future__ import annotations
@@ -15,16 +16,22 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
+from recipe.asymgrpo.verifier import MAX_CHARS, Verifier
+
 logger = logging.getLogger(f"verl.{__name__}")
 
 PREFIX = "reasoning_gym/"
+MATH = re.compile(r"math|aime|amc|olympiad|minerva|gsm8k", re.IGNORECASE)
+"""Data sources whose answers are mathematics in a box, e.g. ``HuggingFaceH4/MATH-500``."""
 # Scorers parse what they are given. The answer stands at the end of a response, and is short.
-MAX_RESPONSE_CHARS = 4096
+MAX_RESPONSE_CHARS = 16384
 MAX_ANSWER_CHARS = 256
+MAX_BOXES = 16  # tried from the end, where a response is cut off in the middle of its last ones
 
 _NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?")
 _TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 _BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
+_verifier = Verifier()
 # Imports are serialised: verl scores responses on a thread pool.
 _import_lock = threading.Lock()
 
@@ -39,21 +46,31 @@ def compute_score(
     """Score one response.
 
     Args:
-        data_source: ``reasoning_gym/<task>``.
+        data_source: ``reasoning_gym/<task>``, or the name of a mathematics data set (see `MATH`).
         solution_str: the decoded response; any text is allowed, wrong or hostile.
         ground_truth: the expected answer.
         extra_info: the row's ``extra_info`` as ``recipe.asymgrpo.data`` wrote it (question, metadata, prompt_style).
         kwargs: whatever else verl passes; not used.
 
     Returns:
-        ``score`` and ``acc``, both 1.0 or 0.0, and ``pred``, the answer that was judged.
+        ``score`` and ``acc``, both 1.0 or 0.0; ``pred``, the answer that was judged; ``gave_up``, 1.0 where judging
+        it passed the limit of time or memory, which makes it wrong. verl logs the mean of the numbers in validation.
 
     Raises:
         ValueError: a data source this file has no scorer for.
         ModuleNotFoundError: reasoning-gym is not installed.
+        recipe.asymgrpo.verifier.VerifierError: math-verify is not installed.
     """
-    if not isinstance(data_source, str) or not data_source.startswith(PREFIX):
-        raise ValueError(f"no scorer for data_source {data_source!r}: known are '{PREFIX}<task>' of reasoning-gym")
+    if not isinstance(data_source, str) or not (data_source.startswith(PREFIX) or MATH.search(data_source)):
+        raise ValueError(
+            f"no scorer for data_source {data_source!r}: known are '{PREFIX}<task>' of reasoning-gym, and mathematics "
+            "in \\boxed{} under any name with math, aime, amc, olympiad, minerva or gsm8k in it"
+        )
+    if not data_source.startswith(PREFIX):
+        pred = last_boxed(solution_str)
+        verdict = _verifier.equal(str(ground_truth), pred)
+        equal = float(verdict.equal)
+        return {"score": equal, "acc": equal, "pred": pred[:MAX_ANSWER_CHARS], "gave_up": float(verdict.gave_up)}
     scorer = _scorer(data_source.removeprefix(PREFIX))
     info = extra_info or {}
     answer = extract_answer(solution_str, numeric=_NUMBER.fullmatch(str(ground_truth)) is not None)
@@ -69,7 +86,38 @@ def compute_score(
         # A scorer that trips over a model's text has not been convinced by it.
         logger.warning("%s: the scorer failed on %r: %r; counted as wrong", data_source, answer[:80], error)
         correct = 0.0
-    return {"score": correct, "acc": correct, "pred": answer}
+    return {"score": correct, "acc": correct, "pred": answer, "gave_up": 0.0}
+
+
+def last_boxed(text: Any) -> str:
+    r"""What stands in the last complete ``\boxed{...}`` (or ``\fbox{...}``) of a response; "" where there is none.
+
+    Braces inside are balanced; escaped ones (``\{``) count as text. At most `MAX_CHARS` + 1 characters are returned, so
+    that a longer answer can be told from one that is short enough to be judged.
+    """
+    if not isinstance(text, str):
+        return ""
+    text = text[-MAX_RESPONSE_CHARS:].encode("utf-8", "replace").decode()
+    end = len(text)
+    for _ in range(MAX_BOXES):
+        start = max(text.rfind("\\boxed{", 0, end), text.rfind("\\fbox{", 0, end))
+        if start < 0:
+            return ""
+        depth, begin = 0, text.index("{", start) + 1
+        position = begin
+        while position < len(text):
+            character = text[position]
+            if character == "\\":
+                position += 1
+            elif character == "{":
+                depth += 1
+            elif character == "}":
+                if depth == 0:
+                    return text[begin:position].strip()[: MAX_CHARS + 1]
+                depth -= 1
+            position += 1
+        end = start
+    return ""
 
 
 def extract_answer(text: Any, *, numeric: bool = True) -> str:

@@ -34,7 +34,7 @@ def test_the_oracle_answer_of_every_row_is_right_and_another_is_not(style):
      r"\boxed{-12}, not 3", "<answer>about -12 apples</answer>", "<answer>1</answer> no: <answer>-12</answer>"],
 )  # fmt: skip
 def test_right(text):
-    assert score(text) == {"score": 1.0, "acc": 1.0, "pred": score(text)["pred"]}
+    assert score(text) == {"score": 1.0, "acc": 1.0, "pred": score(text)["pred"], "gave_up": 0.0}
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,8 @@ def test_partial_credit_of_the_scorer_is_no_success():
 
 
 def test_thousands_separators():
-    assert compute_score(SUM, "It makes 1,234, I think", "1234") == {"score": 1.0, "acc": 1.0, "pred": "1,234"}
+    expected = {"score": 1.0, "acc": 1.0, "pred": "1,234", "gave_up": 0.0}
+    assert compute_score(SUM, "It makes 1,234, I think", "1234") == expected
 
 
 def test_an_answer_that_is_no_number_is_taken_whole():
@@ -87,8 +88,8 @@ def test_a_scorer_that_trips_counts_as_wrong_and_is_logged(monkeypatch, caplog):
 
 
 def test_unknown_sources_are_named():
-    with pytest.raises(ValueError, match=r"'openai/gsm8k'.*reasoning_gym/<task>"):
-        compute_score("openai/gsm8k", "1", "1")
+    with pytest.raises(ValueError, match=r"'openai/humaneval'.*reasoning_gym/<task>.*boxed"):
+        compute_score("openai/humaneval", "1", "1")
     with pytest.raises(ValueError, match=r"'reasoning_gym/chain_sums'.*reasoning_gym/chain_sum"):
         compute_score("reasoning_gym/chain_sums", "1", "1")
 
