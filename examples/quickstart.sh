@@ -18,16 +18,7 @@ NGPUS=${NGPUS:-1}                # FSDP2 ranks (processes); verl calls them GPUs
 VENV=${VENV:-.venv}
 OUT=${OUT:-outputs/quickstart}
 
-# A method may also be named as on verl's command line.
-OVERRIDES=()
-for override in "$@"; do
-    case $override in
-        +asymgrpo=*) METHOD=${override#*=} ;;
-        *) OVERRIDES+=("$override") ;;
-    esac
-done
-[ -e "recipe/asymgrpo/conf/asymgrpo/$METHOD.yaml" ] \
-    || die "METHOD=$METHOD is unknown; choose one of: $(cd recipe/asymgrpo/conf/asymgrpo && echo *.yaml | sed 's/\.yaml//g')"
+choose_method "$@" # a method may also be named as on verl's command line
 
 case $MODEL in
     small)
@@ -39,7 +30,7 @@ case $MODEL in
         STEPS=${STEPS:-30} STALL=${STALL:-3600}
         PROMPTS=8 ROLLOUTS=8 PROMPT_LENGTH=128 RESPONSE_LENGTH=16 VAL_SIZE=96 VAL_SAMPLES=1 TEST_FREQ=10
         MICRO_BATCH=16 SAVE_FREQ=5 LR=5e-6 MEMORY_GB=14
-        TASK=(--prompt-style chat --levels 2x1:1,3x1:1 --train-size 256 --val-size 96) ;;
+        TASK=(--prompt-style chat --levels "2x1:1,3x1:1" --train-size 256 --val-size 96) ;;
     *) die "MODEL=$MODEL is unknown; choose small or smollm2" ;;
 esac
 
@@ -74,9 +65,6 @@ timed "prompts: $DATA"
 BASE=$("$PYTHON" examples/quickstart/base_model.py --model "$MODEL" --val-size 1200 --out "$OUT/base" | tail -n 1)
 timed "base model: $BASE"
 
-# Overrides given on the command line are part of what a run is, so they are part of its name.
-NAME=$METHOD
-[ ${#OVERRIDES[@]} -eq 0 ] || NAME=$METHOD-$(printf '%s\n' "${OVERRIDES[@]}" | cksum | cut -d' ' -f1)
 if [ -z "$SEED" ]; then
     SEED=1
     while [ -e "$RUNS/$NAME-seed$SEED/done.json" ]; do SEED=$((SEED + 1)); done
@@ -98,22 +86,11 @@ DATASET=(
     data.train_batch_size="$PROMPTS"
     data.max_prompt_length="$PROMPT_LENGTH"
     data.max_response_length="$RESPONSE_LENGTH"
-    data.dataloader_num_workers=0
     data.seed="$SEED"
     reward.custom_reward_function.path=pkg://recipe.asymgrpo.reward
-    reward.num_workers=1
 )
 ACTOR=(
     actor_rollout_ref.model.path="$BASE"
-    actor_rollout_ref.model.use_remove_padding=False
-    actor_rollout_ref.model.enable_gradient_checkpointing=False
-    +actor_rollout_ref.model.override_config.attn_implementation=sdpa
-    actor_rollout_ref.actor.strategy=fsdp2
-    actor_rollout_ref.actor.use_torch_compile=False
-    actor_rollout_ref.actor.fsdp_config.use_torch_compile=False
-    +actor_rollout_ref.actor.fsdp_config.mixed_precision.param_dtype=fp32
-    +actor_rollout_ref.actor.fsdp_config.mixed_precision.reduce_dtype=fp32
-    +actor_rollout_ref.actor.fsdp_config.mixed_precision.buffer_dtype=fp32
     actor_rollout_ref.actor.optim.lr="$LR"
     actor_rollout_ref.actor.ppo_mini_batch_size="$PROMPTS"
     actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu="$MICRO_BATCH"
@@ -124,15 +101,9 @@ ROLLOUT=(
     actor_rollout_ref.rollout.name=vllm
     actor_rollout_ref.rollout.n="$ROLLOUTS"
     actor_rollout_ref.rollout.seed="$SEED"
-    actor_rollout_ref.rollout.dtype=float32
     actor_rollout_ref.rollout.tensor_model_parallel_size=1
     actor_rollout_ref.rollout.max_model_len=$((PROMPT_LENGTH + RESPONSE_LENGTH))
-    actor_rollout_ref.rollout.enforce_eager=True
-    actor_rollout_ref.rollout.free_cache_engine=False
-    +actor_rollout_ref.rollout.enable_sleep_mode=False
-    actor_rollout_ref.rollout.agent.num_workers=1
     actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu="$MICRO_BATCH"
-    actor_rollout_ref.rollout.checkpoint_engine.update_weights_bucket_megabytes=128
     actor_rollout_ref.rollout.val_kwargs.do_sample=True
     actor_rollout_ref.rollout.val_kwargs.temperature=1.0
     actor_rollout_ref.rollout.val_kwargs.n="$VAL_SAMPLES"
@@ -153,19 +124,8 @@ TRAINER=(
     trainer.n_gpus_per_node="$NGPUS"
     hydra.run.dir="$RUN/hydra" # the composed configuration, which the report compares
 )
-# What verl needs to run without an accelerator (verl_ext/platform_cpu.py).
-CPU=(
-    trainer.device=cpu
-    actor_rollout_ref.model.external_lib=verl_ext.engine_cpu
-    trainer.v1.sampler.custom_sampler.path=pkg://verl_ext.replay_buffer_cpu
-    trainer.v1.sampler.custom_sampler.name=FastPollReplayBuffer
-    transfer_queue.backend.SimpleStorage.num_data_storage_units=1
-    ray_kwargs.ray_init.num_cpus=8
-    +ray_kwargs.ray_init.num_gpus="$NGPUS"
-    +ray_kwargs.ray_init.address=local
-    +ray_kwargs.ray_init.include_dashboard=False
-)
-export VERL_PLATFORM=cpu HYDRA_FULL_ERROR=1
+choose_cpu "$NGPUS"
+export HYDRA_FULL_ERROR=1
 
 if [ -e "$RUN/done.json" ]; then
     echo "$RUN has finished; remove the folder to train it again, or choose another SEED"

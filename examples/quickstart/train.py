@@ -1,6 +1,6 @@
 """Runs one verl training in a run folder and watches it: progress, failures, stalls, memory.
 
-    python examples/quickstart/train.py --run DIR --steps N [--stall SECONDS] -- COMMAND...
+    python examples/quickstart/train.py --run DIR --steps N [--stall SECONDS] [--max-probs-diff X] -- COMMAND...
 
 COMMAND is verl's own ``python -m verl.trainer.main_ppo ...``; its output goes to ``DIR/train.log``, its metrics (verl's
 ``file`` logger) to ``DIR/metrics-K.jsonl``, one file for each start, because the logger empties the file it opens.
@@ -56,15 +56,15 @@ class MetricsTail:
         return [json.loads(line) for line in complete.splitlines()]
 
 
-def check_weight_sync(record: dict) -> None:
+def check_weight_sync(record: dict, limit: float = MAX_PROBS_DIFF) -> None:
     """Raise :class:`RunError` where vLLM sampled from another policy than the trainer's (a failed weight sync)."""
     data = record["data"]
     if "training/rollout_probs_diff_max" not in data:
         return
     diff = data["training/rollout_probs_diff_max"]
-    if diff is None or not diff < MAX_PROBS_DIFF:  # orjson writes NaN as null
+    if diff is None or not diff < limit:  # orjson writes NaN as null
         raise RunError(
-            f"step {record['step']}: training/rollout_probs_diff_max is {diff}, must stay under {MAX_PROBS_DIFF:g}: "
+            f"step {record['step']}: training/rollout_probs_diff_max is {diff}, must stay under {limit:g}: "
             "vLLM does not sample from the weights that are trained, so nothing learned from here would count"
         )
 
@@ -110,7 +110,7 @@ def cause_in_log(log: Path) -> str:
     return (own or [text for _, text in found] or ["no exception in the log"])[-1]
 
 
-def train(run: Path, steps: int, stall: float, command: list[str]) -> dict:
+def train(run: Path, steps: int, stall: float, command: list[str], max_probs_diff: float = MAX_PROBS_DIFF) -> dict:
     """Run `command` to its end.
 
     Returns:
@@ -143,12 +143,13 @@ def train(run: Path, steps: int, stall: float, command: list[str]) -> dict:
             for record in tail.read():
                 last_record = now
                 startup = now - began if math.isnan(startup) else startup
-                check_weight_sync(record)
+                check_weight_sync(record, max_probs_diff)
                 show(bar, record)
             if now >= next_memory:
-                next_memory = now + 5
                 members.update(root.children(recursive=True) if root.is_running() else ())
                 peak = max(peak, memory_of(root))
+                # Reading the page tables of large processes takes time, and holds them up.
+                next_memory = now + max(5, 50 * (time.monotonic() - now))
                 if math.isnan(startup) and (phase := phase_in_log(log, log_start)):
                     bar.set_description(phase, refresh=not bar.desc.startswith(phase))
             if now - last_record > stall:
@@ -157,7 +158,7 @@ def train(run: Path, steps: int, stall: float, command: list[str]) -> dict:
                     "If this machine is only slow, allow more: STALL=SECONDS"
                 )
         for record in tail.read():
-            check_weight_sync(record)
+            check_weight_sync(record, max_probs_diff)
             show(bar, record)
         if process.returncode != 0:
             raise RunError(f"verl ended with exit code {process.returncode}: {cause_in_log(log)}")
@@ -206,6 +207,12 @@ def main() -> int:
     parser.add_argument("--run", type=Path, required=True, help="folder of the run")
     parser.add_argument("--steps", type=int, required=True, help="steps that the run has in all")
     parser.add_argument("--stall", type=float, default=600, help="seconds without a record that end the run")
+    parser.add_argument(
+        "--max-probs-diff",
+        type=float,
+        default=MAX_PROBS_DIFF,
+        help="largest training/rollout_probs_diff_max; above 1 it is not checked (bfloat16 differs by itself)",
+    )
     parser.add_argument("command", nargs=argparse.REMAINDER, help="-- and verl's command line")
     options = parser.parse_args()
     command = options.command[1:] if options.command[:1] == ["--"] else options.command
@@ -214,7 +221,7 @@ def main() -> int:
     # A TERM is treated like Ctrl-C: it must not leave Ray and vLLM behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        facts = train(options.run, options.steps, options.stall, command)
+        facts = train(options.run, options.steps, options.stall, command, options.max_probs_diff)
     except KeyboardInterrupt:
         print("\nInterrupted; the same command resumes from the last checkpoint.", file=sys.stderr)
         return 130

@@ -64,21 +64,24 @@ class Dump:
 
     def __init__(self, path: Path, threshold: float = 0.5):
         self.path, self.skipped = path, 0
-        samples: dict[str, dict[str, bool]] = defaultdict(dict)
+        samples: dict[tuple[str, str], dict[str, bool]] = defaultdict(dict)
         with path.open(encoding="utf-8", errors="replace") as file:
             for number, line in enumerate(file):
                 try:
-                    problem, sample, solved = _sample(json.loads(line), number, threshold)
+                    row = json.loads(line)
+                    problem, sample, solved = _sample(row, number, threshold)
                 except (ValueError, KeyError, TypeError, RecursionError):
                     self.skipped += bool(line.strip())
                     continue
-                samples[problem][sample] = solved
+                samples[str(row.get("set", "")), problem][sample] = solved
         if not samples:
             raise ValueError(f"{path}: no generation in it; expected verl's JSON lines with `input` and `score`.")
-        self.groups: Counter[tuple[int, int]] = Counter(
-            (len(solved), sum(solved.values())) for solved in samples.values()
-        )
-        """How many problems have (n samples, c solved)."""
+        self.sets: dict[str, Counter[tuple[int, int]]] = defaultdict(Counter)
+        """Data set -> how many problems have (n samples, c solved); "" where the reward function names no `set`."""
+        for (name, _), solved in samples.items():
+            self.sets[name][len(solved), sum(solved.values())] += 1
+        self.groups: Counter[tuple[int, int]] = sum(self.sets.values(), Counter())
+        """The same over all sets."""
 
     @property
     def samples(self) -> int:
@@ -121,26 +124,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
             status = 1
         for file in files:
             try:
-                print(describe(Dump(file, options.threshold), options.k))
+                print("\n".join(describe(Dump(file, options.threshold), options.k)))
             except (OSError, ValueError) as error:
                 print(error, file=sys.stderr)
                 status = 1
     return status
 
 
-def describe(dump: Dump, ks: Sequence[int] | None = None) -> str:
-    """One line of text: pass@k of a dump, ± the standard error over problems."""
-    cells = []
-    for k in sorted(set(ks)) if ks else ks_up_to(dump.samples):
-        values = [pass_at_k(n, c, k) for (n, c), number in dump.groups.items() if n >= k for _ in range(number)]
-        if not values:
-            cells.append(f"pass@{k} needs {k} samples a problem")
-            continue
-        error = f" ± {statistics.stdev(values) / len(values) ** 0.5:.3f}" if len(values) > 1 else ""
-        cells.append(f"pass@{k} {statistics.fmean(values):.3f}{error}")
-    problems = sum(dump.groups.values())
+def describe(dump: Dump, ks: Sequence[int] | None = None) -> list[str]:
+    """A line of text for each data set of a dump: pass@k, ± the standard error over problems."""
     skipped = f" ({dump.skipped} lines skipped)" if dump.skipped else ""
-    return f"{dump.path}: {problems} problems{skipped}  " + "  ".join(cells)
+    lines = []
+    for name, groups in sorted(dump.sets.items()):
+        cells = []
+        for k in sorted(set(ks)) if ks else ks_up_to(min(n for n, _ in groups)):
+            values = [pass_at_k(n, c, k) for (n, c), number in groups.items() if n >= k for _ in range(number)]
+            if not values:
+                cells.append(f"pass@{k} needs {k} samples a problem")
+                continue
+            error = f" ± {statistics.stdev(values) / len(values) ** 0.5:.3f}" if len(values) > 1 else ""
+            cells.append(f"pass@{k} {statistics.fmean(values):.3f}{error}")
+        label = f"{dump.path} {name}".rstrip()
+        lines.append(f"{label}: {sum(groups.values())} problems{skipped}  " + "  ".join(cells))
+    return lines
 
 
 if __name__ == "__main__":

@@ -54,7 +54,8 @@ def compute_score(
 
     Returns:
         ``score`` and ``acc``, both 1.0 or 0.0; ``pred``, the answer that was judged; ``gave_up``, 1.0 where judging
-        it passed the limit of time or memory, which makes it wrong. verl logs the mean of the numbers in validation.
+        it passed the limit of time or memory, which makes it wrong; ``set``, the data source, for verl's dumps, which
+        do not name it. verl logs the mean of the numbers in validation.
 
     Raises:
         ValueError: a data source this file has no scorer for.
@@ -70,7 +71,8 @@ def compute_score(
         pred = last_boxed(solution_str)
         verdict = _verifier.equal(str(ground_truth), pred)
         equal = float(verdict.equal)
-        return {"score": equal, "acc": equal, "pred": pred[:MAX_ANSWER_CHARS], "gave_up": float(verdict.gave_up)}
+        gave_up = float(verdict.gave_up)
+        return {"score": equal, "acc": equal, "pred": pred[:MAX_ANSWER_CHARS], "gave_up": gave_up, "set": data_source}
     scorer = _scorer(data_source.removeprefix(PREFIX))
     info = extra_info or {}
     answer = extract_answer(solution_str, numeric=_NUMBER.fullmatch(str(ground_truth)) is not None)
@@ -86,7 +88,7 @@ def compute_score(
         # A scorer that trips over a model's text has not been convinced by it.
         logger.warning("%s: the scorer failed on %r: %r; counted as wrong", data_source, answer[:80], error)
         correct = 0.0
-    return {"score": correct, "acc": correct, "pred": answer, "gave_up": 0.0}
+    return {"score": correct, "acc": correct, "pred": answer, "gave_up": 0.0, "set": data_source}
 
 
 def last_boxed(text: Any) -> str:

@@ -1,0 +1,126 @@
+# Sourced by the recipes of this folder: what they have in common besides verl's settings.
+#
+#   begin ARGUMENT...    chooses environment, method, run folder and data, and checks them
+#   launch OVERRIDE...   trains, watched; the command line's own overrides come last
+#
+# METHOD=paper                any +asymgrpo=METHOD
+# DRY_RUN=1                   composes and checks the whole configuration, prints the plan, starts nothing
+# SCALE=tiny                  the same script on a CPU: a tiny model and a dozen problems, in minutes
+# NNODES, NGPUS_PER_NODE      the cluster; more than one node needs RAY_ADDRESS (docs/recipes.md)
+# OUT, DATA, SEED             where runs and prompts are kept; the seed of everything
+# PYTHON                      the python of your verl environment
+# shellcheck shell=bash disable=SC2034  # what is set here is used by the scripts
+source examples/quickstart/env.sh
+
+SCRIPT=$(basename "$0" .sh)
+SCALE=${SCALE:-full}
+METHOD=${METHOD:-paper}
+SEED=${SEED:-1}
+DRY_RUN=${DRY_RUN:-}
+
+case $SCALE in
+    full) ;;
+    tiny)
+        # What the scripts' own defaults give way to.
+        NNODES=${NNODES:-1} NGPUS_PER_NODE=${NGPUS_PER_NODE:-1} TENSOR_PARALLEL=1
+        TRAIN_BATCH=${TRAIN_BATCH:-6} MINI_BATCH=${MINI_BATCH:-6} ROLLOUTS=${ROLLOUTS:-4}
+        PROMPT_LENGTH=${PROMPT_LENGTH:-256} RESPONSE_LENGTH=${RESPONSE_LENGTH:-32} MAX_TOKENS=${MAX_TOKENS:-4096}
+        STEPS=${STEPS:-2} TEST_FREQ=${TEST_FREQ:-2} SAVE_FREQ=${SAVE_FREQ:-1} VAL_SAMPLES=${VAL_SAMPLES:-2} LR=${LR:-1e-4} ;;
+    *) die "SCALE=$SCALE is unknown; choose full or tiny" ;;
+esac
+
+whole_number() {
+    case ${!1} in '' | *[!0-9]* | 0*) die "$1=${!1} is not a whole number above 0" ;; esac
+}
+
+has_module() { "$PYTHON" -c "import $1" 2> /dev/null; }
+
+begin() {
+    whole_number NNODES
+    whole_number NGPUS_PER_NODE
+    whole_number STEPS
+    choose_method "$@"
+    if [ "$SCALE" = tiny ]; then
+        local venv=${VENV:-.venv}
+        ensure_cpu_env "$venv"
+        PYTHON=$venv/bin/python
+        OUT=${OUT:-outputs/tiny}
+    else
+        PYTHON=${PYTHON:-python3}
+        OUT=${OUT:-outputs/recipes}
+        [ -n "$DRY_RUN" ] || check_gpus
+        has_module verl || die "no verl in $PYTHON; name the python of your verl environment: PYTHON=/path/to/python"
+    fi
+    [ "$NNODES" -eq 1 ] || [ -n "${RAY_ADDRESS:-}${DRY_RUN}" ] \
+        || die "NNODES=$NNODES needs a Ray cluster that is running: set RAY_ADDRESS, or use examples/slurm.sh (docs/recipes.md)"
+    [ -z "${SLURM_NNODES:-}" ] || [ "$NNODES" -le "$SLURM_NNODES" ] \
+        || die "NNODES=$NNODES, but the Slurm job has $SLURM_NNODES nodes"
+    RUN=$OUT/$SCRIPT/$NAME-seed$SEED
+    prepare_data
+    choose_attention
+    [ -n "$DRY_RUN" ] || choose_logger "$RUN"
+    : "${LOGGER:=[\"console\",\"file\"]}"
+    export HYDRA_FULL_ERROR=1
+}
+
+check_gpus() {
+    [ -z "${RAY_ADDRESS:-}" ] || return 0 # the GPUs are the cluster's
+    local found
+    found=$("$PYTHON" -c 'import torch; print(torch.cuda.device_count())' 2> /dev/null) || found=0
+    if [ "$found" -eq 0 ]; then
+        echo "$SCRIPT.sh: no GPU that torch in $PYTHON can use; on a CPU: bash examples/quickstart.sh, or SCALE=tiny bash $0" >&2
+        exit 2
+    fi
+    [ "$found" -ge "$NGPUS_PER_NODE" ] || die "NGPUS_PER_NODE=$NGPUS_PER_NODE, but this machine has $found GPUs"
+}
+
+prepare_data() {
+    ABSENT_OK=()
+    if [ "$SCALE" = tiny ]; then
+        DATA=${DATA:-$OUT/data}
+        "$PYTHON" -m recipe.asymgrpo.data prepare --out "$DATA" \
+            --local train=examples/tiny/train.jsonl --local math500=examples/tiny/math500.jsonl > /dev/null
+        MODEL=$("$PYTHON" examples/quickstart/base_model.py --model tiny --data "$DATA/train.parquet" --out "$OUT/base" | tail -n 1)
+    elif [ -z "${DATA:-}" ]; then
+        DATA=outputs/data
+        if [ -n "$DRY_RUN" ]; then
+            ABSENT_OK=(--absent-ok "$DATA")
+        else
+            "$PYTHON" -m recipe.asymgrpo.data prepare --out "$DATA"
+        fi
+    fi
+}
+
+choose_attention() {
+    # Packed sequences need the kernels of flash-attn.
+    if [ "$SCALE" = full ] && { [ -n "$DRY_RUN" ] || has_module flash_attn; }; then
+        ATTENTION=flash_attention_2 REMOVE_PADDING=True
+    else
+        ATTENTION=sdpa REMOVE_PADDING=False
+        [ "$SCALE" = tiny ] || echo "$SCRIPT.sh: no flash-attn in $PYTHON, so attention is sdpa on padded batches: slower" >&2
+    fi
+}
+
+launch() {
+    local overrides=("$@") watch=(--max-probs-diff 2) # bfloat16 differs by itself
+    if [ "$SCALE" = tiny ]; then
+        choose_cpu "$NGPUS_PER_NODE"
+        watch=()
+        overrides+=("${CPU[@]}")
+    elif [ -z "${RAY_ADDRESS:-}" ]; then
+        overrides+=(+ray_kwargs.ray_init.address=local) # never a stranger's, or one that has ended
+    fi
+    overrides+=("${OVERRIDES[@]}")
+    if [ -n "$DRY_RUN" ]; then
+        exec "$PYTHON" -m verl_ext.dry_run "${ABSENT_OK[@]}" -- "${overrides[@]}"
+    fi
+    if [ -e "$RUN/done.json" ]; then
+        echo "$RUN has finished; remove the folder to train it again, or choose another SEED"
+        return
+    fi
+    echo "training: $RUN (log: $RUN/train.log)"
+    "$PYTHON" examples/quickstart/train.py --run "$RUN" --steps "$STEPS" --stall "${STALL:-3600}" "${watch[@]}" -- \
+        "$PYTHON" -m verl.trainer.main_ppo "${overrides[@]}" || exit $?
+    echo "finished: $RUN"
+    echo "next:  bash examples/eval.sh $RUN"
+}

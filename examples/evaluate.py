@@ -1,0 +1,184 @@
+"""Evaluates a finished training of a recipe as the paper does, and prints tables.
+
+    python examples/evaluate.py RUN [--step N] [--data DIR] [-- OVERRIDE...]
+    python examples/evaluate.py --table RUN [RUN ...]
+
+Of the checkpoints that RUN still has, the one with the best accuracy on MATH-500 (in the logs) is taken, or that of
+--step; 0 is the model it began with. It is merged into a Hugging Face model (verl.model_merger), and verl's own
+validation generates with the settings of the run, at temperature 0.4 and top-p 1: 5 responses to each problem of the
+larger sets, 10 to each of the smaller (arXiv 2604.04894). Results are in RUN/evaluation; what is there is not repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that a checkout needs no installation
+
+from recipe.asymgrpo.pass_at_k import Dump, describe, mean_pass_at_k
+from recipe.asymgrpo.runs import NoRunError, Run, read_run
+
+# Sets -> responses to a problem: more where there are few problems.
+PASSES = {("math500", "olympiadbench"): 5, ("aime24", "aime25", "amc23"): 10}
+COLUMNS = [name for names in PASSES for name in names]
+CHOOSE_BY = "val-core/math500/acc/"
+
+
+class EvaluationError(Exception):
+    """The run cannot be evaluated; the message says why and what to do."""
+
+
+def kept_steps(run: Path) -> list[int]:
+    """Steps whose checkpoint is whole and still there."""
+    folders = (run / "checkpoints").glob("global_step_*/actor/fsdp_config.json")
+    return sorted(int(path.parents[1].name.removeprefix("global_step_")) for path in folders)
+
+
+def best_step(run: Run, steps: Sequence[int]) -> int:
+    """Of `steps`, the one with the best validation accuracy on MATH-500; the last of equals.
+
+    Raises:
+        EvaluationError: none of them was validated.
+    """
+    keys = sorted(key for key in run.series if key.startswith(CHOOSE_BY) and "/mean@" in key)
+    accuracy = {step: run[keys[0]][step] for step in steps if step in run[keys[0]]} if keys else {}
+    if not accuracy:
+        raise EvaluationError(
+            f"none of the checkpoints ({', '.join(map(str, steps))}) has {CHOOSE_BY}mean@N in the log; choose one: --step N"
+        )
+    return max(accuracy, key=lambda step: (accuracy[step], step))
+
+
+def settings_of(run: Path) -> list[str]:
+    """The Hydra overrides the run was started with.
+
+    Raises:
+        EvaluationError: they are not there.
+    """
+    import yaml
+
+    path = run / "hydra" / ".hydra" / "overrides.yaml"
+    if not path.is_file():
+        raise EvaluationError(f"{path} is missing: is {run} the folder of a recipe's training, begun at least once?")
+    return list(yaml.safe_load(path.read_text()) or [])
+
+
+def merged_model(run: Path, step: int) -> Path:
+    """The checkpoint of a step as a Hugging Face model, made once."""
+    target = run / "merged" / f"step_{step}"
+    if not (target / "config.json").is_file() or not any(target.glob("*.safetensors")):
+        command = [sys.executable, "-m", "verl.model_merger", "merge", "--backend", "fsdp"]
+        command += ["--local_dir", str(run / "checkpoints" / f"global_step_{step}" / "actor")]
+        command += ["--target_dir", str(target)]
+        if subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode:
+            raise EvaluationError(f"the checkpoint of step {step} could not be merged; verl's message is above")
+    return target
+
+
+def evaluate(run: Path, step: int | None, data: Path, extra: Sequence[str]) -> Path:
+    """Evaluate one checkpoint; returns the folder of the dumps.
+
+    Raises:
+        EvaluationError: see its message.
+    """
+    settings = settings_of(run)
+    steps = kept_steps(run)
+    if step is None:
+        if not steps:
+            raise EvaluationError(f"{run} has no checkpoint; --step 0 evaluates the model it began with")
+        step = best_step(read_run(run), steps)
+    elif step and step not in steps:
+        raise EvaluationError(f"{run} has no checkpoint of step {step}; it has {', '.join(map(str, steps)) or 'none'}")
+    results = run / "evaluation" / f"step_{step}"
+    passes = {
+        tuple(name for name in names if (data / f"{name}.parquet").is_file()): n for names, n in PASSES.items()
+    }
+    passes.pop((), None)
+    if not passes:
+        raise EvaluationError(f"{data} has none of {', '.join(COLUMNS)}.parquet; --data names another folder")
+    model = [f"actor_rollout_ref.model.path={merged_model(run, step)}"] if step else []
+    for names, n in passes.items():
+        folder = results / "+".join(names)
+        if (folder / "0.jsonl").is_file():
+            continue
+        print(f"step {step}, {', '.join(names)}: {n} responses to each problem", flush=True)
+        files = ",".join(str((data / f"{name}.parquet").resolve()) for name in names)
+        command = [sys.executable, "examples/quickstart/train.py", "--run", str(folder), "--steps", "1"]
+        command += ["--stall", "7200", "--max-probs-diff", "2", "--"]
+        command += [sys.executable, "-m", "verl.trainer.main_ppo", *settings, *model]
+        command += [
+            f"data.val_files=[{files}]",
+            f"actor_rollout_ref.rollout.val_kwargs.n={n}",
+            "actor_rollout_ref.rollout.val_kwargs.do_sample=True",
+            "actor_rollout_ref.rollout.val_kwargs.temperature=0.4",
+            "actor_rollout_ref.rollout.val_kwargs.top_p=1.0",
+            "trainer.val_only=True",
+            "trainer.val_before_train=True",
+            "trainer.resume_mode=disable",
+            f"trainer.default_local_dir={folder}/checkpoints",
+            f"trainer.validation_data_dir={folder}",
+            f"hydra.run.dir={folder}/hydra",
+            'trainer.logger=["console","file"]',
+            *extra,
+        ]
+        if code := subprocess.run(command, check=False).returncode:
+            raise EvaluationError(f"verl ended with {code}; its log: {folder / 'train.log'}")
+        if not (folder / "0.jsonl").is_file():
+            raise EvaluationError(f"verl wrote no generations to {folder}; its log: {folder / 'train.log'}")
+    return results
+
+
+def accuracies(results: Path) -> dict[str, float]:
+    """Set -> mean accuracy of one response, of the dumps in a folder."""
+    found: dict[str, float] = {}
+    for file in sorted(results.glob("*/0.jsonl")):
+        for name, groups in Dump(file).sets.items():
+            value = mean_pass_at_k(groups, 1)
+            if value is not None:
+                found[name] = value
+    return found
+
+
+def table(runs: Sequence[Path]) -> str:
+    """A Markdown table: a run a row, a set a column, accuracy in percent; the mean only where no set is missing."""
+    lines = ["| run | step | " + " | ".join(COLUMNS) + " | mean |", "|---" * (len(COLUMNS) + 3) + "|"]
+    for run in runs:
+        evaluated = sorted((run / "evaluation").glob("step_*"), key=lambda path: path.stat().st_mtime)
+        values = accuracies(evaluated[-1]) if evaluated else {}
+        step = evaluated[-1].name.removeprefix("step_") if evaluated else "not evaluated"
+        cells = [f"{100 * values[name]:.2f}" if name in values else "" for name in COLUMNS]
+        mean = f"{100 * sum(values[name] for name in COLUMNS) / len(COLUMNS):.2f}" if all(cells) else ""
+        lines.append(f"| {run.name} | {step} | " + " | ".join(cells) + f" | {mean} |")
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit status (1 and one line on stderr where it could not be done)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    split = arguments.index("--") if "--" in arguments else len(arguments)
+    parser = argparse.ArgumentParser(description="Evaluate a recipe's training as the paper does.")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a recipe's training")
+    parser.add_argument("--step", type=int, help="checkpoint; 0: the model it began with; default: best on MATH-500")
+    parser.add_argument("--data", type=Path, default=Path("outputs/data"), help="folder of recipe.asymgrpo.data prepare")
+    parser.add_argument("--table", action="store_true", help="print what is there; evaluate nothing")
+    options = parser.parse_args(arguments[:split])
+    if options.table:
+        print(table(options.runs))
+        return 0
+    try:
+        for run in options.runs:
+            results = evaluate(run, options.step, options.data, arguments[split + 1 :])
+            for file in sorted(results.glob("*/0.jsonl")):
+                print("\n".join(describe(Dump(file))))
+    except (EvaluationError, NoRunError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
