@@ -94,9 +94,7 @@ def evaluate(run: Path, step: int | None, data: Path, extra: Sequence[str]) -> P
     elif step and step not in steps:
         raise EvaluationError(f"{run} has no checkpoint of step {step}; it has {', '.join(map(str, steps)) or 'none'}")
     results = run / "evaluation" / f"step_{step}"
-    passes = {
-        tuple(name for name in names if (data / f"{name}.parquet").is_file()): n for names, n in PASSES.items()
-    }
+    passes = {tuple(name for name in names if (data / f"{name}.parquet").is_file()): n for names, n in PASSES.items()}
     passes.pop((), None)
     if not passes:
         raise EvaluationError(f"{data} has none of {', '.join(COLUMNS)}.parquet; --data names another folder")
@@ -163,7 +161,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Evaluate a recipe's training as the paper does.")
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a recipe's training")
     parser.add_argument("--step", type=int, help="checkpoint; 0: the model it began with; default: best on MATH-500")
-    parser.add_argument("--data", type=Path, default=Path("outputs/data"), help="folder of recipe.asymgrpo.data prepare")
+    parser.add_argument(
+        "--data", type=Path, default=Path("outputs/data"), help="folder of recipe.asymgrpo.data prepare"
+    )
     parser.add_argument("--table", action="store_true", help="print what is there; evaluate nothing")
     options = parser.parse_args(arguments[:split])
     if options.table:

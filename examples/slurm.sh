@@ -28,6 +28,11 @@ head=${nodes[0]}
 address=$(srun --nodes=1 --ntasks=1 -w "$head" hostname --ip-address | awk '{print $1}')
 export RAY_ADDRESS=$address:$PORT
 
+# What the nodes of this job know each other by; Ray before 2.52 has no use for it.
+export RAY_AUTH_MODE=token
+RAY_AUTH_TOKEN=$(od -An -N16 -tx1 /dev/urandom | tr -d " \n")
+export RAY_AUTH_TOKEN
+
 # Ray stays in the foreground of each step, so that it ends with the job.
 srun --nodes=1 --ntasks=1 -w "$head" --overlap \
     "$bin/ray" start --head --node-ip-address="$address" --port="$PORT" --num-gpus="$NGPUS_PER_NODE" --block &

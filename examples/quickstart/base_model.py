@@ -461,7 +461,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         elif args.model == "tiny":
             missing = [str(path) for path in args.data if not path.is_file()]
             if missing or not args.data:
-                raise ValueError(f"--model tiny needs --data, parquet files; not there: {', '.join(missing) or 'none given'}")
+                raise ValueError(
+                    f"--model tiny needs --data, parquet files; not there: {', '.join(missing) or 'none given'}"
+                )
             content = hashlib.sha256(b"".join(path.read_bytes() for path in args.data)).hexdigest()
             identity = {"format": FORMAT, "data": content, **asdict(TINY)}
             folder = cached(args.out, "tiny", identity, lambda path: build_tiny(path, TINY, args.data))

@@ -34,7 +34,7 @@ def test_the_oracle_answer_of_every_row_is_right_and_another_is_not(style):
      r"\boxed{-12}, not 3", "<answer>about -12 apples</answer>", "<answer>1</answer> no: <answer>-12</answer>"],
 )  # fmt: skip
 def test_right(text):
-    assert score(text) == {"score": 1.0, "acc": 1.0, "pred": score(text)["pred"], "gave_up": 0.0}
+    assert score(text) == {"score": 1.0, "acc": 1.0, "pred": score(text)["pred"], "gave_up": 0.0, "set": SUM}
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_partial_credit_of_the_scorer_is_no_success():
 
 
 def test_thousands_separators():
-    expected = {"score": 1.0, "acc": 1.0, "pred": "1,234", "gave_up": 0.0}
+    expected = {"score": 1.0, "acc": 1.0, "pred": "1,234", "gave_up": 0.0, "set": SUM}
     assert compute_score(SUM, "It makes 1,234, I think", "1234") == expected
 
 

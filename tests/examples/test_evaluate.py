@@ -1,0 +1,73 @@
+"""Which checkpoint is evaluated, and the table; the generation itself is in tests/e2e/test_recipes.py."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+spec = importlib.util.spec_from_file_location("evaluate", ROOT / "examples" / "evaluate.py")
+evaluate = sys.modules["evaluate"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(evaluate)
+
+
+def make_run(folder: Path, accuracy: dict[int, float], kept: list[int]) -> Path:
+    folder.mkdir()
+    with (folder / "metrics-000.jsonl").open("w") as file:
+        for step, value in accuracy.items():
+            data = {"val-core/math500/acc/mean@5": value, "val-core/math500/acc/best@5/mean": 1 - value}
+            file.write(json.dumps({"step": step, "data": {**data, "actor/entropy": 1.0}}) + "\n")
+    for step in kept:
+        actor = folder / "checkpoints" / f"global_step_{step}" / "actor"
+        actor.mkdir(parents=True)
+        (actor / "fsdp_config.json").write_text("{}")
+    (folder / "checkpoints" / "global_step_99").mkdir(parents=True, exist_ok=True)  # cut off while it was written
+    return folder
+
+
+def test_the_best_of_the_checkpoints_that_are_there(tmp_path):
+    run = make_run(tmp_path / "run", {0: 0.1, 10: 0.9, 20: 0.5, 30: 0.5, 40: 0.4}, [20, 30, 40])
+    steps = evaluate.kept_steps(run)
+    assert steps == [20, 30, 40]
+    assert evaluate.best_step(evaluate.read_run(run), steps) == 30
+    with pytest.raises(evaluate.EvaluationError, match="choose one: --step N"):
+        evaluate.best_step(evaluate.read_run(run), [25])
+
+
+def test_what_cannot_be_evaluated(tmp_path, capsys):
+    run = make_run(tmp_path / "run", {10: 0.9}, [])
+    assert evaluate.main([str(run)]) == 1
+    assert "overrides.yaml is missing" in capsys.readouterr().err
+    (run / "hydra" / ".hydra").mkdir(parents=True)
+    (run / "hydra" / ".hydra" / "overrides.yaml").write_text("- a=1\n")
+    assert evaluate.main([str(run)]) == 1
+    assert "--step 0 evaluates the model it began with" in capsys.readouterr().err
+    assert evaluate.main([str(run), "--step", "7"]) == 1
+    assert "no checkpoint of step 7; it has none" in capsys.readouterr().err
+    assert evaluate.main([str(run), "--step", "0", "--data", str(tmp_path)]) == 1
+    assert "--data names another folder" in capsys.readouterr().err
+
+
+def dump(folder: Path, sets: dict[str, list[int]], n: int) -> None:
+    folder.mkdir(parents=True)
+    with (folder / "0.jsonl").open("w") as file:
+        for name, solved in sets.items():
+            for problem, c in enumerate(solved):
+                for sample in range(n):
+                    row = {"input": f"{name}{problem}", "score": float(sample < c), "set": name}
+                    file.write(json.dumps({**row, "uid": f"{name}{problem}_{sample}_0"}) + "\n")
+
+
+def test_table(tmp_path, capsys):
+    full, part, none = (make_run(tmp_path / name, {10: 0.5}, [10]) for name in ("full", "part", "none"))
+    for run in (full, part):
+        dump(run / "evaluation" / "step_10" / "math500+olympiadbench", {"math500": [5, 0], "olympiadbench": [1]}, 5)
+    dump(full / "evaluation" / "step_10" / "aime", {"aime24": [10], "aime25": [0], "amc23": [4, 2]}, 10)
+    assert evaluate.main(["--table", str(full), str(part), str(none)]) == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert rows[0] == "| run | step | math500 | olympiadbench | aime24 | aime25 | amc23 | mean |"
+    assert rows[2] == "| full | 10 | 50.00 | 20.00 | 100.00 | 0.00 | 30.00 | 40.00 |"
+    assert rows[3] == "| part | 10 | 50.00 | 20.00 |  |  |  |  |"
+    assert rows[4] == "| none | not evaluated |  |  |  |  |  |  |"

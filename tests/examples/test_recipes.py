@@ -1,0 +1,199 @@
+"""The GPU recipes: their dry run with every method, what they refuse, and that a shell reads them as meant."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from recipe.asymgrpo.data import main as data_main
+from verl_ext import dry_run
+
+ROOT = Path(__file__).resolve().parents[2]
+RECIPES = ["run_qwen_7b", "run_qwen3_4b", "run_qwen2_5_math_1_5b", "run_qwen3_8b_multinode"]
+METHODS = sorted(path.stem for path in (ROOT / "recipe" / "asymgrpo" / "conf" / "asymgrpo").iterdir())
+SCRIPTS = [*sorted((ROOT / "examples").glob("*.sh")), ROOT / "examples" / "quickstart" / "env.sh"]
+SCRIPTS += [ROOT / "tests" / "run.sh", ROOT / ".ci" / "run"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """The tiny problems, enough of them for a batch of the real recipes."""
+    folder = tmp_path_factory.mktemp("data")
+    source = folder / "many.jsonl"
+    source.write_text(
+        "".join(json.dumps({"problem": f"What is ${i}+1$?", "answer": str(i + 1)}) + "\n" for i in range(1100))
+    )
+    held_out = ROOT / "examples" / "tiny" / "math500.jsonl"
+    arguments = ["prepare", "--out", str(folder), "--local", f"train={source}", "--local", f"math500={held_out}"]
+    assert data_main(arguments) == 0
+    return folder
+
+
+def run(script: str, *arguments: str, **knobs: str) -> subprocess.CompletedProcess:
+    env = {key: value for key, value in os.environ.items() if key not in ("RAY_ADDRESS", "SLURM_NNODES")}
+    return subprocess.run(
+        ["bash", f"examples/{script}.sh", *arguments],
+        cwd=ROOT,
+        env={**env, "PYTHON": sys.executable, **knobs},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def hand_over(data, tmp_path_factory):
+    """Runs a script up to its dry run, whose arguments it returns: a python in its place writes them down."""
+    folder = tmp_path_factory.mktemp("python")
+    python, seen = folder / "python", folder / "seen"
+    python.write_text(f'#!/bin/sh\ncase "$2" in verl_ext.dry_run) shift 2; printf "%s\\0" "$@" > {seen};; esac\n')
+    python.chmod(0o755)
+
+    def start(script: str, *arguments: str, **knobs: str) -> tuple[subprocess.CompletedProcess, list[str]]:
+        seen.unlink(missing_ok=True)
+        done = run(script, *arguments, **{"PYTHON": str(python), "DRY_RUN": "1", "DATA": str(data), **knobs})
+        return done, seen.read_text().split("\0")[:-1] if seen.exists() else []
+
+    return start
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("method", METHODS)
+def test_dry_run_of_every_recipe_with_every_method(recipe, method, hand_over, capsys):
+    """The bash script for real, and its dry run in this process, which has verl imported already."""
+    done, arguments = hand_over(recipe, METHOD=method)
+    assert done.returncode == 0, done.stderr
+    assert dry_run.main(arguments) == 0
+    shown = capsys.readouterr().out
+    preset = {"paper": "asymgrpo", "clip_higher": "asymgrpo", "entropy_bonus": "asymgrpo", "modulated": "asymgrpo"}
+    assert f"asym_grpo, preset {preset.get(method, method)}" in shown
+    assert ("clip 0.2 / 0.28" in shown) == (method == "clip_higher")
+    assert ("entropy bonus" in shown) == (method == "entropy_bonus")
+    assert ("entropy_modulated" in shown) == (method == "modulated")
+
+
+def test_dry_run_as_the_user_types_it(data):
+    done = run("run_qwen3_4b", DRY_RUN="1", DATA=str(data))
+    assert done.returncode == 0, done.stderr
+    # The paper's setting: batch 128, mini-batch 64, 8 rollouts, 4 GPUs.
+    assert "128 prompts x 8 = 1024 responses a step, 2 updates of 64 x 8 = 512, 128 on each rank" in done.stdout
+    assert "1 x 4: 4 FSDP ranks" in done.stdout
+    assert f"{1024 * (1024 + 4096):,}" in done.stdout  # tokens a step, at most
+    assert "beta_neg 0.4, beta_pos 0.9" in done.stdout
+    assert not (ROOT / "outputs" / "recipes" / "run_qwen3_4b").exists(), "a dry run leaves nothing behind"
+
+
+def test_before_the_data_is_there():
+    done = run("run_qwen_7b", DRY_RUN="1")
+    assert done.returncode == 0, done.stderr
+
+
+MISTAKES = {
+    "indivisible mini-batch": (["data.train_batch_size=1000"], {}, "not a multiple of actor.ppo_mini_batch_size"),
+    "indivisible ranks": ([], {"NGPUS_PER_NODE": "6", "TENSOR_PARALLEL": "1"}, "not a multiple of the data-parallel"),
+    "missing file": (["data.train_files=/nowhere/train.parquet"], {}, "there is no /nowhere/train.parquet"),
+    "context too long": ([], {"RESPONSE_LENGTH": "4096"}, "longer than the context of Qwen/Qwen2.5-Math-7B, 4096"),
+    "unknown method": ([], {"METHOD": "grpoo"}, "METHOD=grpoo is unknown; choose one of: asymgrpo"),
+    "one response": ([], {"ROLLOUTS": "1"}, "rollout.n=1"),
+    "no nodes": ([], {"NNODES": "0"}, "NNODES=0 is not a whole number above 0"),
+    "more nodes than Slurm has": ([], {"NNODES": "4", "SLURM_NNODES": "2"}, "the Slurm job has 2 nodes"),
+    "tensor parallel": ([], {"TENSOR_PARALLEL": "3"}, "tensor_model_parallel_size (3)"),
+    "heads": ([], {"TENSOR_PARALLEL": "8"}, "attention heads (28)"),
+    "tokens": ([], {"MAX_TOKENS": "2048"}, "ppo_max_token_len_per_gpu=2048"),
+    "no model": (["actor_rollout_ref.model.path=/nowhere/model"], {}, "there is no /nowhere/model/config.json"),
+    "misspelt key": (["data.train_batch=128"], {}, "train_batch"),
+    "misspelt knob": (["algorithm.asym_grpo.beta_pso=1"], {}, "beta_pso"),
+    "bad knob": (["algorithm.asym_grpo.success_threshold=high"], {}, "success_threshold"),
+    "reward with KL": (["algorithm.use_kl_in_reward=True"], {}, "use_kl_in_reward=True"),
+    "mini-batch too large": ([], {"MINI_BATCH": "2048"}, "is more than data.train_batch_size"),
+    "scale": ([], {"SCALE": "small"}, "SCALE=small is unknown"),
+    "path as method": ([], {"METHOD": "../../secret"}, "is not a name"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_dry_run_names_a_mistake_in_one_line(mistake, hand_over, capsys):
+    arguments, knobs, message = MISTAKES[mistake]
+    done, handed = hand_over("run_qwen_7b", *arguments, **knobs)
+    status, errors = done.returncode, done.stderr
+    if handed:  # the script has no objection
+        status, errors = dry_run.main(handed), capsys.readouterr().err
+    assert status == 1
+    (line,) = [line for line in errors.splitlines() if line.startswith(("error: ", "run_qwen_7b.sh: "))]
+    assert message in line
+    assert "Traceback" not in errors
+
+
+def test_a_failed_dry_run_as_the_user_types_it(data):
+    done = run("run_qwen_7b", "data.train_batch=1", DRY_RUN="1", DATA=str(data))
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "data.train_batch" in done.stderr
+
+
+def test_too_few_prompts_and_not_a_data_file(data, tmp_path):
+    few = tmp_path / "few"
+    shutil.copytree(data, few)
+    shutil.copy(data / "math500.parquet", few / "train.parquet")
+    done = run("run_qwen3_4b", DRY_RUN="1", DATA=str(few))
+    assert "6 prompts, less than one step's 128" in done.stderr
+    (few / "train.parquet").write_text("no parquet")
+    done = run("run_qwen3_4b", DRY_RUN="1", DATA=str(few))
+    assert "is not a parquet file" in done.stderr
+
+
+@pytest.mark.parametrize("script", [*RECIPES, "paper_table", "eval"])
+def test_without_a_gpu(script, tmp_path):
+    done = run(script, str(tmp_path), CUDA_VISIBLE_DEVICES="") if script == "eval" else run(script)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "no GPU" in done.stderr
+    assert "bash examples/quickstart.sh" in done.stderr
+
+
+def test_more_nodes_need_a_cluster(tmp_path):
+    ray = tmp_path / "python"  # a machine with GPUs, as far as the script can see
+    ray.write_text("#!/bin/sh\necho 8\n")
+    ray.chmod(0o755)
+    done = run("run_qwen3_8b_multinode", PYTHON=str(ray))
+    assert done.returncode == 1
+    assert "NNODES=2 needs a Ray cluster that is running: set RAY_ADDRESS" in done.stderr
+    done = run("run_qwen_7b", PYTHON=str(ray), NGPUS_PER_NODE="16")
+    assert "NGPUS_PER_NODE=16, but this machine has 8 GPUs" in done.stderr
+
+
+def test_paper_table_has_the_papers_rows(data):
+    done = run("paper_table", DRY_RUN="1", DATA=str(data), ROWS="grpo_entropy_bonus grpo_clip_higher beta_pos_0.25")
+    assert done.returncode == 0, done.stderr
+    bonus, clip, beta = done.stdout.split("== ")[1:]
+    assert "preset grpo" in bonus
+    assert "entropy bonus 0.001" in bonus
+    assert "preset grpo" in clip
+    assert "clip 0.2 / 0.28" in clip
+    assert "beta_neg 0.4, beta_pos 0.25" in beta
+    assert "run_qwen3_4b/beta_pos_0.25-seed1" in beta
+
+
+def test_paper_table_goes_on_after_a_row_that_fails(data):
+    done = run("paper_table", "rollout.none=1", DRY_RUN="1", DATA=str(data), ROWS="grpo paper")
+    assert done.returncode == 1
+    assert "failed: grpo paper" in done.stderr
+    done = run("paper_table", DRY_RUN="1", ROWS="grpo papper")
+    assert "papper is unknown; choose of: reinforce grpo" in done.stderr
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_bash_reads_it(script):
+    subprocess.run(["bash", "-n", script], check=True)
+
+
+@pytest.mark.skipif(
+    not shutil.which("shellcheck"), reason="shellcheck is not installed (Debian: apt install shellcheck)"
+)
+def test_shellcheck():
+    done = subprocess.run(["shellcheck", "-x", *SCRIPTS], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout

@@ -1,0 +1,84 @@
+"""The doctor, in environments that lack something."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from recipe.asymgrpo import doctor
+from recipe.asymgrpo.doctor import FAIL, OK, WARN
+
+
+def one(findings):
+    (finding,) = findings
+    return finding
+
+
+def test_here(tmp_path):
+    """All of it for real, a Ray worker included."""
+    env = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+    command = [sys.executable, "-m", "recipe.asymgrpo.doctor", "--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    *checks, verdict = done.stdout.splitlines()
+    assert {line.split()[0] for line in checks} <= {OK, WARN}
+    assert any("the plugin is registered on" in line for line in checks)
+    assert any(line.startswith("OK    plugin") for line in checks)
+    assert any(line.startswith("OK    verl          0.9.1") for line in checks)
+    assert "platform cpu" in done.stdout
+    assert verdict == "it can train; see the warnings"
+
+
+def test_without_the_plugin(monkeypatch, capsys):
+    monkeypatch.setenv("VERL_USE_EXTERNAL_PLUGINS", "none")
+    finding = one(doctor.check_plugin())
+    assert finding.status == FAIL
+    assert "pip install verl-asymgrpo" in finding.text
+    assert doctor.main(["--no-ray"]) == 1
+    assert capsys.readouterr().out.endswith("mend what says FAIL first\n")
+
+
+def test_a_worker_without_the_plugin(monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("VERL_USE_EXTERNAL_PLUGINS", "none")
+    finding = one(doctor.check_ray())
+    assert finding.status == FAIL
+    assert "install verl-asymgrpo on that node" in finding.text
+
+
+def test_versions(monkeypatch):
+    versions = {"verl": "0.6.0", "torch": "2.13.0+cu130", "vllm": None, "ray": "2.60.1", "transformers": "7.0.dev1"}
+    monkeypatch.setattr(doctor, "version_of", versions.get)
+    findings = {finding.topic: finding for finding in doctor.check_versions()}
+    assert {name: findings[name].status for name in versions} == {
+        "verl": FAIL,
+        "torch": OK,
+        "vllm": FAIL,
+        "ray": OK,
+        "transformers": WARN,
+    }
+    assert "tested with 0.9.1" in findings["verl"].text
+    assert findings["math-verify"].status == WARN
+    assert "pip install math-verify" in findings["math-verify"].text
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"), [("2.13.0+cpu", (2, 13, 0)), ("0.9", (0, 9)), ("1.2rc1", (1, 2)), ("dev", ()), ("3.x.1", (3,))]
+)
+def test_version_numbers(text, numbers):
+    assert doctor.as_numbers(text) == numbers
+
+
+def test_hub_and_wandb_and_space(monkeypatch, tmp_path):
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    finding = one(doctor.check_hub())
+    assert finding.status == WARN
+    assert "--local" in finding.text
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert "HF_HUB_OFFLINE" in one(doctor.check_hub()).text
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert "offline" in one(doctor.check_wandb()).text
+    monkeypatch.setattr(doctor, "MIN_DISK_GB", 10**9)
+    assert doctor.check_space(tmp_path / "not" / "there")[0].status == WARN
