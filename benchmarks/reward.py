@@ -19,14 +19,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # from a checkout that is not installed
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # from a checkout that is not installed
 
 from math_verify import parse, verify
 
 from recipe.asymgrpo import reward as reward_module
 from recipe.asymgrpo.verifier import Verifier
 
+ROOT = Path(__file__).resolve().parents[1]
 LEAST_OF_DIRECT = 0.8
 Pair = tuple[str, str]
 

@@ -48,7 +48,8 @@ def best_step(run: Run, steps: Sequence[int]) -> int:
     accuracy = {step: run[keys[0]][step] for step in steps if step in run[keys[0]]} if keys else {}
     if not accuracy:
         raise EvaluationError(
-            f"none of the checkpoints ({', '.join(map(str, steps))}) has {CHOOSE_BY}mean@N in the log; choose one: --step N"
+            f"no {CHOOSE_BY}mean@N in the log for the checkpoints of steps {', '.join(map(str, steps))}; "
+            "choose one: --step N"
         )
     return max(accuracy, key=lambda step: (accuracy[step], step))
 

@@ -223,12 +223,8 @@ def plan(config: Any, absent_ok: Path | None = None) -> list[tuple[str, str]]:
         lines.append(("memory", f"{worker.model.path} is not on this disk, so its context and memory are not checked"))
     else:
         lines.append(("memory", memory_floor(config, model, ranks * parallel, tensor, micro)))
-    lines.append(
-        (
-            "run",
-            f"{trainer.total_training_steps} steps of {trainer.project_name}/{trainer.experiment_name}; checkpoints in {trainer.default_local_dir}",
-        )
-    )
+    name = f"{trainer.project_name}/{trainer.experiment_name}"
+    lines.append(("run", f"{trainer.total_training_steps} steps of {name}; checkpoints in {trainer.default_local_dir}"))
     return lines
 
 

@@ -565,7 +565,7 @@ def _procedural(args: argparse.Namespace) -> None:
 
 def _prepare(args: argparse.Namespace) -> None:
     sets = prepare(args.out, parse_local(args.local), args.force)["sets"]
-    for name, entry in sets.items():
+    for entry in sets.values():
         rejected = "".join(f", {count} rejected: {reason}" for reason, count in sorted(entry["rejected"].items()))
         print(f"{args.out / entry['file']}: {entry['rows']} prompts from {entry['source']}{rejected}")
         if licence := entry.get("licence"):

@@ -2,8 +2,8 @@
 
     python -m recipe.asymgrpo.doctor [--no-ray] [--out DIR]
 
-One line a check, OK, WARN or FAIL, with the remedy; exit status 1 where something is FAIL. It starts a Ray worker of its
-own (or one in the cluster of RAY_ADDRESS) to see whether the plugin is there too, and trains nothing.
+One line a check, OK, WARN or FAIL, with the remedy; exit status 1 where something is FAIL. It starts a Ray worker of
+its own (or one on every node of the cluster of RAY_ADDRESS) to see whether the plugin is there too, and trains nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 OK, WARN, FAIL = "OK", "WARN", "FAIL"
 
@@ -106,7 +107,9 @@ def check_ray() -> list[Finding]:
 
         import ray
 
-        where = {} if os.environ.get("RAY_ADDRESS") else {"address": "local", "num_cpus": 1, "include_dashboard": False}
+        where: dict[str, Any] = {"address": "local", "num_cpus": 1, "include_dashboard": False}
+        if os.environ.get("RAY_ADDRESS"):
+            where = {}
         ray.init(logging_level=logging.ERROR, log_to_driver=False, **where)
     except Exception as error:
         cause = (str(error).strip().splitlines() or [type(error).__name__])[0]

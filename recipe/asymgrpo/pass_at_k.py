@@ -78,8 +78,8 @@ class Dump:
             raise ValueError(f"{path}: no generation in it; expected verl's JSON lines with `input` and `score`.")
         self.sets: dict[str, Counter[tuple[int, int]]] = defaultdict(Counter)
         """Data set -> how many problems have (n samples, c solved); "" where the reward function names no `set`."""
-        for (name, _), solved in samples.items():
-            self.sets[name][len(solved), sum(solved.values())] += 1
+        for (name, _), verdicts in samples.items():
+            self.sets[name][len(verdicts), sum(verdicts.values())] += 1
         self.groups: Counter[tuple[int, int]] = sum(self.sets.values(), Counter())
         """The same over all sets."""
 

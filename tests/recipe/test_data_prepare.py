@@ -145,11 +145,9 @@ def hub(tmp_path, monkeypatch):
         folder = tmp_path / "hub" / name
         folder.mkdir(parents=True)
         pq.write_table(pa.Table.from_pylist(columns[name]), folder / f"{source.split}.parquet")
-        config = source.config or "default"
-        (folder / "README.md").write_text(
-            "---\nconfigs:\n"
-            f"- config_name: {config}\n  data_files:\n  - split: {source.split}\n    path: {source.split}.parquet\n---\n"
-        )
+        files = f"  data_files:\n  - split: {source.split}\n    path: {source.split}.parquet\n"
+        card = f"---\nconfigs:\n- config_name: {source.config or 'default'}\n{files}---\n"
+        (folder / "README.md").write_text(card)
         sets[name] = Source(str(folder), source.split, 1, source.licence, source.config)
     real = data.fetch
 
