@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Lint, types and all tests, in an environment of its own (.venv, made when missing) or in the one named in VENV.
 #
-#   bash tests/run.sh                     everything but the tests marked slow; about 20 min on 2 cores
+#   bash tests/run.sh                     everything but the tests marked slow; about 35 min on 2 cores
 #   bash tests/run.sh -m "not e2e"        arguments go to pytest
 set -euo pipefail
 cd "$(dirname "$0")/.."
