@@ -118,6 +118,8 @@ prepare_data() {
         else
             "$PYTHON" -m recipe.asymgrpo.data prepare --out "$DATA"
         fi
+    elif [ -z "$DRY_RUN" ] && [ ! -e "$DATA/train.parquet" ]; then
+        die "DATA=$DATA has no train.parquet; make it: $PYTHON -m recipe.asymgrpo.data prepare --out $DATA"
     fi
 }
 

@@ -155,15 +155,17 @@ def test_without_a_gpu(script, tmp_path):
     assert "bash examples/quickstart.sh" in done.stderr
 
 
-def test_more_nodes_need_a_cluster(tmp_path):
-    ray = tmp_path / "python"  # a machine with GPUs, as far as the script can see
-    ray.write_text("#!/bin/sh\necho 8\n")
-    ray.chmod(0o755)
-    done = run("run_qwen3_8b_multinode", PYTHON=str(ray))
+def test_what_a_machine_with_gpus_still_lacks(tmp_path):
+    python = tmp_path / "python"  # a machine with GPUs, as far as the script can see
+    python.write_text("#!/bin/sh\necho 8\n")
+    python.chmod(0o755)
+    done = run("run_qwen3_8b_multinode", PYTHON=str(python))
     assert done.returncode == 1
     assert "NNODES=2 needs a Ray cluster that is running: set RAY_ADDRESS" in done.stderr
-    done = run("run_qwen_7b", PYTHON=str(ray), NGPUS_PER_NODE="16")
+    done = run("run_qwen_7b", PYTHON=str(python), NGPUS_PER_NODE="16")
     assert "NGPUS_PER_NODE=16, but this machine has 8 GPUs" in done.stderr
+    done = run("run_qwen_7b", PYTHON=str(python), DATA=str(tmp_path))
+    assert f"DATA={tmp_path} has no train.parquet" in done.stderr
 
 
 def test_paper_table_has_the_papers_rows(data):
