@@ -276,7 +276,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     # Hydra must raise its errors here, and leave no folder behind.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    dry = ["hydra/job_logging=disabled", "hydra/hydra_logging=disabled", "hydra.output_subdir=null", "hydra.run.dir=."]
+    dry = ["hydra/job_logging=none", "hydra/hydra_logging=none", "hydra.output_subdir=null", "hydra.run.dir=."]
     before = sys.argv
     try:
         from verl.trainer import main_ppo
