@@ -295,6 +295,7 @@ def test_score_is_verls_reward():
         "acc": 1.0,
         "pred": "0.50",
         "gave_up": 0.0,
+        "set": "HuggingFaceH4/MATH-500",
     }
     assert compute_score("aime24", "0.5", "0.5")["score"] == 0.0  # not in a box
 
