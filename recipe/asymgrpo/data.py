@@ -3,7 +3,9 @@
     python -m recipe.asymgrpo.data procedural --out DIR --task chain_sum --train-size 2048 --val-size 1024 --seed 0
 
 writes ``DIR/train.parquet`` and ``DIR/val.parquet``. The problems come from reasoning-gym, whose own scorer judges
-the answers (``recipe/asymgrpo/reward.py``). Needs ``reasoning-gym`` and ``pyarrow`` (``verl-asymgrpo[cpu]``).
+the answers (``recipe/asymgrpo/reward.py``): `chain_sum`, sums with one answer, or `countdown`, numbers to be added and
+subtracted until they make a target, mostly in several ways. Needs ``reasoning-gym`` and ``pyarrow``
+(``verl-asymgrpo[cpu]``).
 
     python -m recipe.asymgrpo.data prepare --out DIR                                      # from the Hugging Face hub
     python -m recipe.asymgrpo.data prepare --out DIR --local train=FILE --local math500=FILE         # without a hub
@@ -18,13 +20,14 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import json
 import os
 import random
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +40,7 @@ CHAT_INSTRUCTION = "Answer with the number only."
 
 @dataclass(frozen=True)
 class Level:
-    """One difficulty of `chain_sum`: how many numbers are added or subtracted, and how many digits each has."""
+    """One difficulty: how many numbers are added or subtracted, and how many digits each has."""
 
     terms: int
     digits: int
@@ -51,7 +54,7 @@ class Level:
 
     @property
     def distinct(self) -> int:
-        """How many different problems exist: every operand, every operator."""
+        """How many different problems of `chain_sum` exist: every operand, every operator."""
         operands = 10 if self.digits == 1 else 9 * 10 ** (self.digits - 1)
         return operands**self.terms * 2 ** (self.terms - 1)
 
@@ -59,6 +62,7 @@ class Level:
 # Level -> its weight in the mix. Errors add up over the terms, so success rates spread over the whole range 0 to 1. Of
 # two-term sums only 200 exist, which bounds their share.
 DEFAULT_LEVELS: dict[Level, float] = {Level(2, 1): 1, Level(3, 1): 9, Level(4, 1): 10}
+COUNTDOWN_LEVELS: dict[Level, float] = {Level(5, 1): 1}
 
 
 def parse_levels(text: str) -> dict[Level, float]:
@@ -104,27 +108,78 @@ def chain_sum_entries(level: Level, count: int, seed: int) -> list[dict[str, Any
             f"level {level} has only {level.distinct} different problems but {count} were asked for: lower the sizes, "
             f"or its weight in --levels"
         )
-    if count == 0:
-        return []
+    config = {
+        "min_terms": level.terms,
+        "max_terms": level.terms,
+        "min_digits": level.digits,
+        "max_digits": level.digits,
+    }
+    entries = _distinct_entries("chain_sum", level, seed, config, key=lambda entry: entry["question"])
+    return list(itertools.islice(entries, count))
+
+
+def countdown_entries(level: Level, count: int, seed: int) -> list[dict[str, Any]]:
+    """`count` reasoning-gym entries of one level of `countdown` with + and -, all different in numbers and target.
+
+    Raises:
+        ValueError: so many different problems do not turn up in a hundred times as many draws.
+    """
+    low = 1 if level.digits == 1 else 10 ** (level.digits - 1)
+    config = {
+        "min_numbers": level.terms,
+        "max_numbers": level.terms,
+        "min_value": low,
+        "max_value": 10**level.digits - 1,
+        "min_target": 1,
+        "max_target": level.terms * 10**level.digits,
+        "operators": ("+", "-"),
+    }
+    entries = _distinct_entries("countdown", level, seed, config, key=_countdown_key)
+    found = list(itertools.islice(entries, count))
+    if len(found) < count:
+        raise ValueError(
+            f"level {level} has about {len(found)} different problems but {count} were asked for: lower the sizes, or "
+            f"its weight in --levels"
+        )
+    return found
+
+
+def _countdown_key(entry: dict[str, Any]) -> tuple[int, ...]:
+    return (*sorted(entry["metadata"]["numbers"]), entry["metadata"]["target"])
+
+
+MOST_REPEATS = 2000  # draws in a row without a new problem: there are hardly any more
+
+
+def _distinct_entries(
+    task: str, level: Level, seed: int, config: dict[str, Any], key: Callable[[dict[str, Any]], Any]
+) -> Iterator[dict[str, Any]]:
+    """Entries of a task with different keys, until hardly any new one turns up."""
     from reasoning_gym import create_dataset
 
     # reasoning-gym draws entry i from seed + i, so seeds 0 and 1 would share all but one entry: spread them first.
-    spread = int.from_bytes(hashlib.sha256(f"chain_sum/{level}/{seed}".encode()).digest()[:6], "big")
-    dataset = create_dataset(
-        "chain_sum",
-        min_terms=level.terms,
-        max_terms=level.terms,
-        min_digits=level.digits,
-        max_digits=level.digits,
-        seed=spread,
-    )
-    by_question: dict[str, dict[str, Any]] = {}
-    i = 0
-    while len(by_question) < count:
+    spread = int.from_bytes(hashlib.sha256(f"{task}/{level}/{seed}".encode()).digest()[:6], "big")
+    dataset = create_dataset(task, seed=spread, **config)
+    seen = set()
+    last = 0
+    for i in itertools.count():
         entry = dataset[i]
-        by_question.setdefault(entry["question"], entry)
-        i += 1
-    return list(by_question.values())
+        if (found := key(entry)) not in seen:
+            seen.add(found)
+            last = i
+            yield entry
+        elif i - last > MOST_REPEATS:
+            return
+
+
+@dataclass(frozen=True)
+class Task:
+    """A procedural task: its difficulties, its entries, and how a prompt of each style is worded."""
+
+    levels: Mapping[Level, float]
+    entries: Callable[[Level, int, int], list[dict[str, Any]]]
+    short: Callable[[Mapping[str, Any]], str]
+    instruction: str
 
 
 def expression_of(entry: Mapping[str, Any]) -> str:
@@ -132,9 +187,25 @@ def expression_of(entry: Mapping[str, Any]) -> str:
     return entry["metadata"]["expression"].replace(" ", "") + "="
 
 
-def prompt_of(entry: Mapping[str, Any], style: str) -> str:
-    """The user message for an entry: the bare sum (`short`) or the question with an instruction (`chat`)."""
-    return expression_of(entry) if style == "short" else f"{entry['question']}\n{CHAT_INSTRUCTION}"
+def numbers_and_target_of(entry: Mapping[str, Any]) -> str:
+    """The numbers and the target of a `countdown` entry as the short prompt has them, e.g. ``3 7 5=9=``."""
+    return f"{' '.join(map(str, entry['metadata']['numbers']))}={entry['metadata']['target']}="
+
+
+TASKS: dict[str, Task] = {
+    "chain_sum": Task(DEFAULT_LEVELS, chain_sum_entries, expression_of, CHAT_INSTRUCTION),
+    "countdown": Task(
+        COUNTDOWN_LEVELS,
+        countdown_entries,
+        numbers_and_target_of,
+        "Use only + and -, and use every number exactly once. Answer with the expression only.",
+    ),
+}
+
+
+def prompt_of(entry: Mapping[str, Any], style: str, task: str = "chain_sum") -> str:
+    """The user message for an entry: the bare problem (`short`) or the question with an instruction (`chat`)."""
+    return TASKS[task].short(entry) if style == "short" else f"{entry['question']}\n{TASKS[task].instruction}"
 
 
 Row = dict[str, Any]
@@ -147,6 +218,7 @@ def procedural_rows(
     seed: int = 0,
     levels: Mapping[Level, float] | None = None,
     prompt_style: str = "short",
+    task: str = "chain_sum",
 ) -> dict[str, list[Row]]:
     """Rows of both splits in verl's layout, a deterministic function of the arguments.
 
@@ -156,18 +228,20 @@ def procedural_rows(
         ``{"train": rows, "val": rows}`` with ``train_size`` and ``val_size`` rows.
 
     Raises:
-        ValueError: sizes that are not positive, more problems than exist, or an unknown prompt style.
+        ValueError: sizes that are not positive, more problems than exist, an unknown prompt style or task.
     """
     if train_size < 1 or val_size < 1:
         raise ValueError(f"train and val sizes must be at least 1, got {train_size} and {val_size}")
     if prompt_style not in PROMPT_STYLES:
         raise ValueError(f"unknown prompt style {prompt_style!r}: one of {', '.join(PROMPT_STYLES)}")
-    levels = dict(levels or DEFAULT_LEVELS)
+    if task not in TASKS:
+        raise ValueError(f"unknown task {task!r}: one of {', '.join(TASKS)}")
+    levels = dict(levels or TASKS[task].levels)
     shares = {split: split_evenly(n, list(levels.values())) for split, n in (("train", train_size), ("val", val_size))}
     drawn: dict[str, list[tuple[Level, dict[str, Any]]]] = {"train": [], "val": []}
     for i, level in enumerate(levels):
         n_train, n_val = shares["train"][i], shares["val"][i]
-        entries = chain_sum_entries(level, n_train + n_val, seed)
+        entries = TASKS[task].entries(level, n_train + n_val, seed)
         drawn["val"] += [(level, entry) for entry in entries[:n_val]]
         drawn["train"] += [(level, entry) for entry in entries[n_val:]]
     rows: dict[str, list[Row]] = {}
@@ -175,14 +249,14 @@ def procedural_rows(
         random.Random(f"{seed}/{split}").shuffle(entries_of_split)
         rows[split] = [
             {
-                "data_source": "reasoning_gym/chain_sum",
-                "prompt": [{"role": "user", "content": prompt_of(entry, prompt_style)}],
+                "data_source": f"reasoning_gym/{task}",
+                "prompt": [{"role": "user", "content": prompt_of(entry, prompt_style, task)}],
                 "ability": "math",
                 "reward_model": {"style": "rule", "ground_truth": entry["answer"]},
                 "extra_info": {
                     "index": index,
                     "split": split,
-                    "task": "chain_sum",
+                    "task": task,
                     "level": str(level),
                     "prompt_style": prompt_style,
                     # What the scorer needs to have its entry back; JSON, because metadata differs between tasks.
@@ -522,20 +596,23 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     procedural.add_argument("--out", type=Path, required=True, help="folder for train.parquet and val.parquet")
-    procedural.add_argument("--task", choices=["chain_sum"], default="chain_sum", help="reasoning-gym task")
+    procedural.add_argument("--task", choices=list(TASKS), default="chain_sum", help="reasoning-gym task")
     procedural.add_argument("--train-size", type=int, default=2048, help="training prompts")
     procedural.add_argument("--val-size", type=int, default=1024, help="held-out prompts")
     procedural.add_argument("--seed", type=int, default=0)
     procedural.add_argument(
         "--levels",
-        default=",".join(f"{level}:{weight:g}" for level, weight in DEFAULT_LEVELS.items()),
-        help="difficulties as TERMSxDIGITS[:WEIGHT], comma-separated",
+        help="difficulties as TERMSxDIGITS[:WEIGHT], comma-separated (default: "
+        + " or ".join(
+            ",".join(f"{level}:{weight:g}" for level, weight in task.levels.items()) for task in TASKS.values()
+        )
+        + ", by task)",
     )
     procedural.add_argument(
         "--prompt-style",
         choices=PROMPT_STYLES,
         default="short",
-        help="short: the bare sum `12-70=`; chat: the question in words with an instruction, for a language model",
+        help="short: the bare problem, `12-70=` or `3 7 5=9=`; chat: in words and with an instruction",
     )
     math = commands.add_parser("prepare", help="MATH and five evaluation sets, from the hub or from files")
     math.add_argument("--out", type=Path, required=True, help="folder for the parquet files and manifest.json")
@@ -556,8 +633,9 @@ def _procedural(args: argparse.Namespace) -> None:
         train_size=args.train_size,
         val_size=args.val_size,
         seed=args.seed,
-        levels=parse_levels(args.levels),
+        levels=parse_levels(args.levels) if args.levels else None,
         prompt_style=args.prompt_style,
+        task=args.task,
     )
     for split, path in write_parquet(splits, args.out).items():
         print(f"{path}: {len(splits[split])} prompts, e.g. {splits[split][0]['prompt'][0]['content']!r}")

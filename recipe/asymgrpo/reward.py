@@ -28,6 +28,11 @@ MAX_RESPONSE_CHARS = 16384
 MAX_ANSWER_CHARS = 256
 MAX_BOXES = 16  # tried from the end, where a response is cut off in the middle of its last ones
 
+COUNTDOWN = f"{PREFIX}countdown"
+# Its scorer evaluates the answer as a program (sympy's parse_expr): only the four operations may reach it, no power and
+# no long number.
+_EXPRESSION = re.compile(r"(?!.*(?:\*\s*\*|/\s*/|[0-9]{10}))[0-9 +\-*/()]{0,128}")
+
 _NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?")
 _TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 _BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
@@ -76,6 +81,8 @@ def compute_score(
     scorer = _scorer(data_source.removeprefix(PREFIX))
     info = extra_info or {}
     answer = extract_answer(solution_str, numeric=_NUMBER.fullmatch(str(ground_truth)) is not None)
+    if data_source == COUNTDOWN and not _EXPRESSION.fullmatch(answer):
+        return {"score": 0.0, "acc": 0.0, "pred": answer, "gave_up": 0.0, "set": data_source}
     metadata = info.get("metadata") or {}
     entry = {
         "question": info.get("question", ""),

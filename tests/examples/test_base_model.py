@@ -116,6 +116,38 @@ def test_warm_start_never_shows_a_held_out_problem(base_model, monkeypatch):
     assert not held_out & set(shown)
 
 
+def test_countdown_writers(base_model):
+    rng, level = random.Random(0), base_model.Level(5, 1)
+    right = {True: 0, False: 0}
+    for careful in right:
+        for _ in range(400):
+            prompt, answer = base_model.write_countdown(rng, level, careful)
+            numbers, target, _ = prompt.split("=")
+            assert sorted(answer.replace("-", "+").split("+")) == sorted(numbers.split())
+            right[careful] += eval(answer) == int(target)
+            assert len(prompt) <= base_model.MAX_PROMPT_TOKENS
+            assert len(answer) < base_model.MAX_RESPONSE_TOKENS
+            assert set(prompt + answer) <= set(base_model.CHARACTERS)
+    assert right[True] == 400
+    assert 0 < right[False] < 80
+
+
+def test_countdown_model_never_sees_a_held_out_problem(base_model, monkeypatch):
+    assert base_model.same_problem("3 7 5=9=") == base_model.same_problem("5 3 7=9=") != "3 7 5=9="
+    assert base_model.same_problem("12-70=") == "12-70="
+    settings = base_model.CountdownSettings(steps=1, batch=8)
+    rng = random.Random(settings.seed)
+    held_out = {base_model.same_problem(settings.demonstrate(rng, 0)[0]) for _ in range(4)}
+    shown = []
+    monkeypatch.setattr(base_model, "imitation_loss", lambda model, tok, ids, texts: shown.extend(texts) or 1 / 0)
+    tok = base_model.tokenizer()
+    model = base_model.make_model(settings, len(tok), tok.pad_token_id, tok.eos_token_id)
+    with pytest.raises(ZeroDivisionError):
+        base_model.warm_start(model, tok, settings, held_out, show=False)
+    assert len(shown) == 8
+    assert not held_out & {base_model.same_problem(prompt) for prompt, _ in shown}
+
+
 def test_writers(base_model):
     rng, numbers, operators = random.Random(0), [3, 5, 7, 2], ["+", "-", "+"]
     careful = base_model.Demonstrations(at_once=0, slip_easy=0, slip_hard=0)

@@ -145,3 +145,38 @@ def test_a_failed_write_leaves_the_old_files(tmp_path, monkeypatch):
         data.write_parquet(rows(seed=9), tmp_path)
     assert (tmp_path / "train.parquet").read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["train.parquet", "val.parquet"]
+
+
+def countdown(**changes):
+    return rows(task="countdown", **changes)
+
+
+def test_countdown_prompt_has_the_numbers_and_the_target():
+    for row in countdown()["val"]:
+        prompt = row["prompt"][0]["content"]
+        info = json.loads(row["extra_info"]["metadata"])
+        numbers, target, nothing = prompt.split("=")
+        assert [int(number) for number in numbers.split()] == info["numbers"]
+        assert int(target) == info["target"] == eval(row["reward_model"]["ground_truth"])
+        assert nothing == ""
+        assert row["data_source"] == "reasoning_gym/countdown"
+        assert len(info["numbers"]) == 5
+    chat = countdown(prompt_style="chat")["val"][0]
+    assert chat["prompt"][0]["content"].startswith(chat["extra_info"]["question"])
+    assert "expression only" in chat["prompt"][0]["content"]
+
+
+def test_no_countdown_occurs_twice_in_another_order():
+    splits = countdown(train_size=900, val_size=400)
+    every = [json.loads(row["extra_info"]["metadata"]) for row in splits["train"] + splits["val"]]
+    assert len({(*sorted(info["numbers"]), info["target"]) for info in every}) == 1300
+
+
+def test_countdown_runs_out():
+    with pytest.raises(ValueError, match=r"2x1 has about \d+ different problems but 400"):
+        countdown(levels={Level(2, 1): 1}, train_size=300, val_size=100)
+
+
+def test_unknown_task():
+    with pytest.raises(ValueError, match="unknown task 'count_down': one of chain_sum, countdown"):
+        rows(task="count_down")

@@ -107,3 +107,34 @@ def test_missing_reasoning_gym_says_what_to_install(monkeypatch):
     with pytest.raises(ModuleNotFoundError, match=r'pip install "verl-asymgrpo\[cpu\]"'):
         score("1")
     reward._scorer.cache_clear()
+
+
+COUNTDOWN = procedural_rows(train_size=40, val_size=1, task="countdown")["train"]
+
+
+def solve(text, row=COUNTDOWN[0]):
+    return compute_score(row["data_source"], text, row["reward_model"]["ground_truth"], row["extra_info"])["score"]
+
+
+def test_countdown_takes_any_solution_and_no_other():
+    for row in COUNTDOWN:
+        truth = row["reward_model"]["ground_truth"]
+        assert solve(truth, row) == 1.0
+        assert solve(truth.replace(" ", ""), row) == 1.0
+        assert solve(f"0+{truth}", row) == 0.0  # a number that was not given
+        assert solve(str(eval(truth)), row) == 0.0
+    first, *rest = COUNTDOWN[0]["reward_model"]["ground_truth"].split(" + ")
+    assert solve(" + ".join([*rest, first])) == 1.0  # another order
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["9**9**9**9", "9* *9**9", "__import__('os').getcwd()", "9//0", "1/0", "9" * 100, "(" * 60 + "1" + ")" * 60,
+     "-" * 128, "1+\n9**9", "٣+٤", "lambda: 0", "", "1;2"],
+)  # fmt: skip
+def test_countdown_evaluates_arithmetic_only(text, monkeypatch):
+    assert solve(text) == 0.0
+    seen = []
+    monkeypatch.setattr(reward, "_scorer", lambda task: lambda answer, entry: seen.append(answer) or 0.0)
+    solve(text)
+    assert all(set(answer) <= set("0123456789 +-*/()") and "**" not in answer for answer in seen)
