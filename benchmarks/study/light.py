@@ -1,0 +1,289 @@
+"""The light engine: one GRPO-style training in one process and on one thread, in seconds.
+
+Same base model, prompts, reward, estimator and loss as the quickstart in verl, configured by verl's own Hydra
+overrides; what is left out is Ray, vLLM and FSDP. `benchmarks/study/analysis.py` checks that both engines agree.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recipe.asymgrpo.diagnostics import covariance_sums
+from recipe.asymgrpo.groups import Groups, counted_rows, form_groups
+from recipe.asymgrpo.pass_at_k import mean_pass_at_k
+from recipe.asymgrpo.reward import compute_score
+
+ROLLOUTS = 8
+PROMPTS = 16
+MINI_BATCHES = 2  # as the paper's 128 prompts in mini-batches of 64; with one, no ratio ever leaves 1
+RESPONSE_LENGTH = 16
+EVALUATED_AT_ONCE = 4096
+
+Row = dict[str, Any]
+
+
+@dataclass
+class Rollouts:
+    """Sampled responses: B rows of T tokens after P tokens of prompt."""
+
+    prompt_ids: Tensor  # (B, P), padded on the left
+    prompt_mask: Tensor  # (B, P)
+    response_ids: Tensor  # (B, T)
+    response_mask: Tensor  # (B, T) float, 1 up to and with the end token
+    texts: list[str]
+
+
+class Policy:
+    """A causal language model and its tokenizer, in float32."""
+
+    def __init__(self, folder: Path):
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+    @torch.no_grad()
+    def sample(self, prompts: Sequence[str], generator: torch.Generator) -> Rollouts:
+        """One response a prompt, at temperature 1."""
+        from transformers import DynamicCache
+
+        inputs = self.tokenizer(list(prompts), return_tensors="pt", padding=True)
+        ids, mask = inputs["input_ids"], inputs["attention_mask"]
+        end, pad = self.tokenizer.eos_token_id, self.tokenizer.pad_token_id
+        cache, new, seen = DynamicCache(), ids, mask
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        done = torch.zeros(len(ids), dtype=torch.bool)
+        tokens: list[Tensor] = []
+        for _ in range(RESPONSE_LENGTH):
+            out = self.model(
+                input_ids=new, attention_mask=seen, position_ids=positions, past_key_values=cache, logits_to_keep=1
+            )
+            token = torch.multinomial(out.logits[:, -1].softmax(-1), 1, generator=generator)
+            token = torch.where(done[:, None], pad, token)
+            tokens.append(token)
+            done |= token[:, 0] == end
+            if done.all():
+                break
+            new, positions = token, positions[:, -1:] + 1
+            seen = torch.cat([seen, torch.ones_like(token)], 1)
+        response = torch.cat(tokens, 1)
+        ended = (response == end).int()
+        own = (ended.cumsum(1) - ended == 0).float()
+        return Rollouts(ids, mask, response, own, self.tokenizer.batch_decode(response, skip_special_tokens=True))
+
+    def log_probs(self, rollouts: Rollouts, rows: slice | Tensor = slice(None)) -> tuple[Tensor, Tensor]:
+        """(B, T) log-probabilities of the sampled tokens and entropies of their distributions, in nats."""
+        response = rollouts.response_ids[rows]
+        ids = torch.cat([rollouts.prompt_ids[rows], response], 1)
+        mask = torch.cat([rollouts.prompt_mask[rows], rollouts.response_mask[rows].long()], 1)
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        first = rollouts.prompt_ids.shape[1] - 1
+        logits = self.model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False).logits
+        logs = logits[:, first:-1].log_softmax(-1)
+        return logs.gather(2, response.unsqueeze(2)).squeeze(2), -(logs.exp() * logs).sum(-1)
+
+
+def scores_of(rows: Sequence[Row], texts: Sequence[str]) -> Tensor:
+    """(B,) reward of each response, by the function that verl calls."""
+    return torch.tensor(
+        [
+            compute_score(row["data_source"], text, row["reward_model"]["ground_truth"], row["extra_info"])["score"]
+            for row, text in zip(rows, texts, strict=True)
+        ]
+    )
+
+
+def prompt_of(row: Row) -> str:
+    return row["prompt"][0]["content"]
+
+
+def solved_counts(policy: Policy, rows: Sequence[Row], samples: int, seed: int) -> Counter[tuple[int, int]]:
+    """How many problems have (n samples, c solved), as `recipe.asymgrpo.pass_at_k` takes it."""
+    generator = torch.Generator().manual_seed(seed)
+    repeated = [row for row in rows for _ in range(samples)]
+    scores: list[Tensor] = []
+    for start in range(0, len(repeated), EVALUATED_AT_ONCE):
+        part = repeated[start : start + EVALUATED_AT_ONCE]
+        scores.append(scores_of(part, policy.sample([prompt_of(row) for row in part], generator).texts))
+    counts = torch.cat(scores).view(len(rows), samples).sum(1).int().tolist()
+    return Counter((samples, count) for count in counts)
+
+
+def evaluate(
+    policy: Policy, rows: Sequence[Row], samples: int, ks: Sequence[int], seed: int = 20260404
+) -> dict[str, float]:
+    """Unbiased pass@k over held-out problems, by k as text."""
+    groups = solved_counts(policy, rows, samples, seed)
+    found = {str(k): mean_pass_at_k(groups, k) for k in ks}
+    return {k: value for k, value in found.items() if value is not None}
+
+
+@functools.cache
+def configuration(overrides: tuple[str, ...]) -> Any:
+    """verl's composed configuration for a training with these overrides, as its own command line would have it."""
+    from hydra import compose, initialize_config_module
+
+    with initialize_config_module("verl.trainer.config", version_base=None):
+        return compose("ppo_trainer", overrides=list(overrides))
+
+
+@dataclass
+class Method:
+    """What verl would call in a step: estimator, loss, optimizer, by their configuration."""
+
+    algorithm: Any
+    actor: Any  # verl's ActorConfig
+    estimate: Any
+    loss: Any
+
+    @classmethod
+    def of(cls, overrides: Sequence[str]) -> Method:
+        """Reads verl's configuration.
+
+        Args:
+            overrides: Hydra overrides of verl, e.g. ``+asymgrpo=paper``.
+        """
+        import verl.trainer.ppo.core_algos as core_algos
+        from verl.utils.config import omega_conf_to_dataclass
+
+        import verl_ext.plugin  # noqa: F401  (registers)
+
+        fixed = (
+            "actor_rollout_ref.actor.strategy=fsdp2",
+            "actor_rollout_ref.actor.use_torch_compile=False",
+            "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=1",
+            f"actor_rollout_ref.rollout.n={ROLLOUTS}",
+            "actor_rollout_ref.actor.policy_loss.loss_mode=entropy_modulated",
+        )
+        config = configuration((*fixed, *overrides))
+        actor = omega_conf_to_dataclass(config.actor_rollout_ref.actor)
+        estimate = core_algos.get_adv_estimator_fn(config.algorithm.adv_estimator)
+        return cls(config.algorithm, actor, estimate, core_algos.get_policy_loss_fn(actor.policy_loss.loss_mode))
+
+
+def same_mean_size(advantages: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
+    """`advantages` scaled to the mean |A| per token of `reference`; as they are where one of them is 0 everywhere."""
+    own, wanted = (float((a.abs() * mask).sum()) for a in (advantages, reference))
+    return advantages * (wanted / own) if own and wanted else advantages
+
+
+def train(
+    base: Path,
+    rows: Sequence[Row],
+    overrides: Sequence[str],
+    *,
+    lr: float,
+    steps: int,
+    seed: int,
+    mean_size_of: Sequence[str] | None = None,
+) -> tuple[Policy, dict[str, list[float]]]:
+    """Train the model in `base` and return it with what every step measured.
+
+    Args:
+        base: folder of the model.
+        rows: training prompts in verl's layout.
+        overrides: the method, as Hydra overrides of verl.
+        lr: AdamW's step size.
+        mean_size_of: overrides of another method, whose mean |A| in the same batch this one's is scaled to.
+
+    Returns:
+        The policy, and by name one number a step: `accuracy`, `none_solved`, `all_solved` (shares of the batch),
+        `entropy` (nats a token, of the policy that sampled), `mean_abs_adv` (a token), `clipfrac`, `cov` (of log pi and
+        A within groups) with `cov_p_low`, `cov_p_high` (groups with p < 0.4, p >= 0.6; None without any),
+        `entropy_change` (of the same states, by the step's whole update), `positive_increment` and
+        `negative_increment` (of the log-probability of a token of a success or failure, nats), `length` (in tokens).
+    """
+    method = Method.of(overrides)
+    reference = Method.of(mean_size_of) if mean_size_of else None
+    policy = Policy(base)
+    optim = method.actor.optim
+    optimizer = torch.optim.AdamW(
+        policy.model.parameters(), lr=lr, betas=tuple(optim.betas), weight_decay=optim.weight_decay
+    )
+    generator = torch.Generator().manual_seed(seed)
+    shuffle = random.Random(seed)
+    waiting: list[Row] = []
+    series: dict[str, list[float]] = {}
+    for _ in range(steps):
+        if len(waiting) < PROMPTS:
+            waiting = shuffle.sample(list(rows), len(rows))
+        batch, waiting = waiting[:PROMPTS], waiting[PROMPTS:]
+        repeated = [row for row in batch for _ in range(ROLLOUTS)]
+        rollouts = policy.sample([prompt_of(row) for row in repeated], generator)
+        mask, index = rollouts.response_mask, [i // ROLLOUTS for i in range(len(repeated))]
+        scores = scores_of(repeated, rollouts.texts)
+        rewards = torch.zeros_like(mask)
+        rewards[torch.arange(len(mask)), mask.sum(1).long() - 1] = scores
+        advantages, _ = method.estimate(rewards, mask, index=index, config=method.algorithm)
+        if reference:
+            advantages = same_mean_size(
+                advantages, reference.estimate(rewards, mask, index=index, config=reference.algorithm)[0], mask
+            )
+        with torch.no_grad():
+            old, entropy = policy.log_probs(rollouts)
+        clipped = _update(policy, method, optimizer, rollouts, old, advantages)
+        with torch.no_grad():
+            new, entropy_after = policy.log_probs(rollouts)
+        groups = form_groups(scores, counted_rows(mask), index, 0.5)
+        measured = {
+            "accuracy": float(scores.mean()),
+            "none_solved": float((groups.successes == 0).float().mean()),
+            "all_solved": float((groups.successes == groups.sizes).float().mean()),
+            "entropy": _mean(entropy, mask),
+            "mean_abs_adv": _mean(advantages.abs(), mask),
+            "clipfrac": clipped,
+            **_covariances(groups, advantages, old, mask),
+            "entropy_change": _mean(entropy_after - entropy, mask),
+            "positive_increment": _mean(new - old, mask * (scores > 0.5)[:, None]),
+            "negative_increment": _mean(new - old, mask * (scores <= 0.5)[:, None]),
+            "length": float(mask.sum(1).mean()),
+        }
+        for name, value in measured.items():
+            series.setdefault(name, []).append(value)
+    return policy, series
+
+
+def _update(
+    policy: Policy, method: Method, optimizer: Any, rollouts: Rollouts, old: Tensor, advantages: Tensor
+) -> float:
+    """The mini-batches of a step, as verl's actor has them; the share of tokens that PPO clipped."""
+    actor, clipped = method.actor, []
+    for rows in torch.arange(len(old)).chunk(MINI_BATCHES):
+        log_prob, entropy = policy.log_probs(rollouts, rows)
+        mask = rollouts.response_mask[rows]
+        arguments = (old[rows], log_prob, advantages[rows], mask, actor.loss_agg_mode, actor)
+        loss, metrics = method.loss(*arguments)
+        if actor.entropy_coeff:
+            loss = loss - actor.entropy_coeff * (entropy * mask).sum() / mask.sum()
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(policy.model.parameters(), actor.optim.clip_grad)
+        optimizer.step()
+        clipped.append(float(metrics.get("actor/pg_clipfrac", 0.0)))
+    return sum(clipped) / len(clipped)
+
+
+def _mean(values: Tensor, mask: Tensor) -> float:
+    """Mean over the tokens of the mask; 0 where it has none."""
+    count = float(mask.sum())
+    return float((values * mask).sum()) / count if count else 0.0
+
+
+def _covariances(groups: Groups, advantages: Tensor, log_probs: Tensor, mask: Tensor) -> dict[str, Any]:
+    sums = covariance_sums(groups, advantages[groups.rows, 0], log_probs, mask)
+
+    def mean(*bins: str) -> float | None:
+        count = sum(sums[f"cov_groups_{name}"] for name in bins)
+        return sum(sums[f"cov_{name}"] for name in bins) / count if count else None
+
+    low, high = ("0_20", "20_40"), ("60_80", "80_100")
+    return {"cov": mean(*low, "40_60", *high), "cov_p_low": mean(*low), "cov_p_high": mean(*high)}
