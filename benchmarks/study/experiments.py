@@ -34,8 +34,16 @@ METHODS: dict[str, tuple[str, ...]] = {
     "w_reinforce": ("+asymgrpo=w_reinforce",),
     "grpo_clip_cov": ("+asymgrpo=grpo", f"{LOSS}.loss_mode=clip_cov"),
     "grpo_kl_cov": ("+asymgrpo=grpo", f"{LOSS}.loss_mode=kl_cov"),
-    "modulated": ("+asymgrpo=modulated",),
 }
+LOSS_CHOSEN = (0.1, 0.3)  # informative_coef and spurious_coef: the best of group `coefficients`
+
+
+def coefficient_overrides(informative: float, spurious: float) -> tuple[str, ...]:
+    """Our loss with these coefficients."""
+    return ("+asymgrpo=modulated", f"{LOSS}.informative_coef={informative:g}", f"{LOSS}.spurious_coef={spurious:g}")
+
+
+METHODS["modulated"] = coefficient_overrides(*LOSS_CHOSEN)
 HEADLINE = tuple(METHODS)[:9]  # these run in verl itself
 LABELS = {
     "asymgrpo": "AsymGRPO",
@@ -95,8 +103,13 @@ class Experiment:
 
     @property
     def selection(self) -> bool:
-        """Whether it is there to choose a step size: then it is evaluated on prompts that no reported figure uses."""
-        return self.group == "grid"
+        """Whether it is there to choose settings: then it is evaluated on prompts that no comparison uses."""
+        return self.group in ("grid", "coefficients")
+
+    @property
+    def model(self) -> str:
+        """The quickstart's MODEL."""
+        return "smollm2" if self.group == "smollm2" else TASKS[self.task]
 
     @property
     def config_hash(self) -> str:
@@ -111,7 +124,8 @@ def best_lr(results: Iterable[Result], method: str, task: str) -> float:
     """
     by_lr: dict[float, list[float]] = {lr: [] for lr in LEARNING_RATES}
     for row in results:
-        if (row["group"], row["method"], row["task"]) == ("grid", method, task):
+        same = (row["group"], row["method"], row["task"]) == ("grid", method, task)
+        if same and tuple(row["overrides"]) == METHODS[method]:
             # A training that failed has solved nothing.
             by_lr.setdefault(row["lr"], []).append(row["val_acc"] or 0.0)
     if any(len(found) < len(TUNED) for found in by_lr.values()):
@@ -149,10 +163,6 @@ def _plane(results: Sequence[Result]) -> Iterator[Experiment]:
         yield Experiment("plane", "light", name, beta_overrides(beta_pos, beta_neg), task, seed, lr, STEPS[task])
 
 
-def coefficient_overrides(informative: float, spurious: float) -> tuple[str, ...]:
-    return ("+asymgrpo=modulated", f"{LOSS}.informative_coef={informative:g}", f"{LOSS}.spurious_coef={spurious:g}")
-
-
 def _coefficients(results: Sequence[Result]) -> Iterator[Experiment]:
     for seed, task, informative, spurious in itertools.product(FEW, TASKS, COEFFICIENTS, COEFFICIENTS):
         name, lr = f"modulated({informative:g},{spurious:g})", best_lr(results, "asymgrpo", task)
@@ -172,6 +182,11 @@ def _verl(results: Sequence[Result]) -> Iterator[Experiment]:
         yield Experiment("verl", "verl", method, METHODS[method], VERL_TASK, seed, lr, STEPS[VERL_TASK])
 
 
+def _smollm2(_: Sequence[Result]) -> Iterator[Experiment]:
+    for seed, method in itertools.product((1, 2), ("asymgrpo", "grpo")):
+        yield Experiment("smollm2", "verl", method, (f"+asymgrpo={method}",), "chain_sum", seed, 5e-6, 30)
+
+
 def _smoke(_: Sequence[Result]) -> Iterator[Experiment]:
     for engine, method in itertools.product(("light", "verl"), ("asymgrpo", "grpo")):
         yield Experiment("smoke", engine, method, METHODS[method], "chain_sum", 1, 4e-4, 20)
@@ -179,12 +194,13 @@ def _smoke(_: Sequence[Result]) -> Iterator[Experiment]:
 
 GROUPS: dict[str, Callable[[Sequence[Result]], Iterator[Experiment]]] = {
     "grid": _grid,
+    "coefficients": _coefficients,
     "final": _final,
     "verl": _verl,
     "equal": _equal,
     "plane": _plane,
-    "coefficients": _coefficients,
     "long": _long,
+    "smollm2": _smollm2,
     "smoke": _smoke,
 }
 """In the order in which they are run; `smoke` only when it is asked for."""

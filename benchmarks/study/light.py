@@ -156,6 +156,9 @@ class Method:
         from verl.utils.config import omega_conf_to_dataclass
 
         import verl_ext.plugin  # noqa: F401  (registers)
+        from recipe.asymgrpo import advantage
+
+        advantage.observers.clear()  # there is no trainer's log to write to
 
         fixed = (
             "actor_rollout_ref.actor.strategy=fsdp2",

@@ -118,7 +118,7 @@ def perform(experiment: Experiment, out: Path) -> Result:
         measured["error"] = f"{type(error).__name__}: {error}"[:500]
     return {
         **asdict(experiment),
-        "model": TASKS[experiment.task],
+        "model": experiment.model,
         **measured,
         "seconds": round(time.monotonic() - began, 1),
         "config_hash": experiment.config_hash,
@@ -145,7 +145,7 @@ def in_light(experiment: Experiment, out: Path) -> Result:
 
 def _curves(series: dict[str, list[float]], experiment: Experiment) -> Result:
     found: Result = {"curve": rounded(series.pop("accuracy"))}
-    if not experiment.selection:
+    if experiment.group != "grid":
         found["series"] = {name: rounded(values) for name, values in series.items()}
     return found
 
@@ -165,13 +165,15 @@ def in_verl(experiment: Experiment, out: Path) -> Result:
     from benchmarks.study import light
     from recipe.asymgrpo.runs import read_run
 
-    overrides = [
-        *experiment.overrides,
-        f"actor_rollout_ref.actor.optim.lr={experiment.lr:g}",
-        f"actor_rollout_ref.actor.ppo_mini_batch_size={light.PROMPTS // light.MINI_BATCHES}",
-        f"trainer.test_freq={experiment.steps}",
-    ]
-    given = {"MODEL": TASKS[experiment.task], "SEED": experiment.seed, "STEPS": experiment.steps, "OUT": out}
+    overrides = list(experiment.overrides)
+    small = experiment.model != "smollm2"  # the language model is trained with the quickstart's own settings
+    if small:
+        overrides += [
+            f"actor_rollout_ref.actor.optim.lr={experiment.lr:g}",
+            f"actor_rollout_ref.actor.ppo_mini_batch_size={light.PROMPTS // light.MINI_BATCHES}",
+            f"trainer.test_freq={experiment.steps}",
+        ]
+    given = {"MODEL": experiment.model, "SEED": experiment.seed, "STEPS": experiment.steps, "OUT": out}
     given |= {"VENV": sys.prefix, "WANDB_MODE": "disabled"}
     environment = {name: value for name, value in os.environ.items() if name != "METHOD"}
     done = subprocess.run(
@@ -189,11 +191,14 @@ def in_verl(experiment: Experiment, out: Path) -> Result:
         )
     folder = ROOT / place[1]
     run = read_run(folder)
+    held_out = next(curve for key, curve in run.series.items() if key.startswith("val-core/"))
+    measured = {"val_acc": held_out[experiment.steps], "held_out": {str(k): round(v, 4) for k, v in held_out.items()}}
     merged = folder / "merged"
     checkpoint = folder / "checkpoints" / f"global_step_{experiment.steps}" / "actor"
     merge = [sys.executable, "-m", "verl.model_merger", "merge", "--backend", "fsdp", "--local_dir", str(checkpoint)]
-    subprocess.run([*merge, "--target_dir", str(merged)], check=True, capture_output=True)
-    measured = _evaluated(light.Policy(merged), experiment)
+    if small:
+        subprocess.run([*merge, "--target_dir", str(merged)], check=True, capture_output=True)
+        measured |= _evaluated(light.Policy(merged), experiment)
     names = {
         "accuracy": "critic/score/mean",
         "none_solved": "asymgrpo/none_solved",
@@ -204,10 +209,8 @@ def in_verl(experiment: Experiment, out: Path) -> Result:
         "length": "response_length/mean",
     }
     series = {name: [run[key][step] for step in range(1, experiment.steps + 1)] for name, key in names.items()}
-    held_out = [curve for key, curve in run.series.items() if key.startswith("val-core/")]
-    measured["verl_val_acc"] = held_out[0][experiment.steps] if held_out else None
     for large in (merged, folder / "checkpoints"):
-        shutil.rmtree(large)
+        shutil.rmtree(large, ignore_errors=True)
     return {**measured, **_curves(series, experiment)}
 
 
