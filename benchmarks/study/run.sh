@@ -13,4 +13,5 @@ source examples/quickstart/env.sh
 VENV=${VENV:-.venv}
 ensure_cpu_env "$VENV"
 export OMP_NUM_THREADS=1 VERL_LOGGING_LEVEL=ERROR TRANSFORMERS_VERBOSITY=error HF_HUB_DISABLE_PROGRESS_BARS=1
-exec "$VENV/bin/python" -W ignore -m benchmarks.study.runner "$@"
+"$VENV/bin/python" -W ignore -m benchmarks.study.runner "$@"
+[ $# -gt 0 ] || "$VENV/bin/python" -m benchmarks.study.analysis

@@ -1,0 +1,573 @@
+"""From `benchmarks/study/results/*.jsonl` to the tables and figures of docs/results.md.
+
+    python -m benchmarks.study.analysis [--results DIR] [--docs DIR]
+
+Nothing is trained. The same results give the same text, to the byte.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import random
+import re
+import statistics
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from benchmarks.study.experiments import (
+    BETAS,
+    COEFFICIENTS,
+    HEADLINE,
+    LABELS,
+    LEARNING_RATES,
+    METHODS,
+    TASKS,
+    VERL_TASK,
+    Incomplete,
+    Result,
+    best_lr,
+)
+from benchmarks.study.runner import RESULTS, ROOT, read_results
+from recipe.asymgrpo.comparison import smooth
+
+RESAMPLES = 10_000
+WINDOW = 5  # steps a training figure is averaged over
+NEGLIGIBLE = 0.01  # of accuracy: below, a difference is none
+TASK_NAMES = {"chain_sum": "sums", "countdown": "countdown"}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds with its 95 % bootstrap interval (percentile, seeds resampled with replacement)."""
+
+    mean: float
+    low: float
+    high: float
+    seeds: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Estimate:
+        """Of one value a seed.
+
+        Raises:
+            Incomplete: there are none.
+        """
+        if not values:
+            raise Incomplete("no finished run")
+        rng = random.Random(0)
+        means = sorted(statistics.fmean(rng.choices(values, k=len(values))) for _ in range(RESAMPLES))
+        low, high = means[round(0.025 * RESAMPLES)], means[round(0.975 * RESAMPLES) - 1]
+        return cls(statistics.fmean(values), low, high, len(values))
+
+    def text(self, digits: int = 3, sign: bool = False) -> str:
+        form = f"{'+' if sign else ''}.{digits}f"
+        return f"{self.mean:{form}} [{self.low:{form}}, {self.high:{form}}]"
+
+
+class Study:
+    """The results by group, and what is read off them."""
+
+    def __init__(self, results: Iterable[Result]):
+        self.rows = list(results)
+        self.failed = [row for row in self.rows if row.get("error")]
+        self.groups: dict[str, list[Result]] = defaultdict(list)
+        for row in self.rows:
+            if not row.get("error"):
+                self.groups[row["group"]].append(row)
+
+    def runs(self, group: str, method: str, task: str) -> dict[int, Result]:
+        """By seed. Rows of an older definition of the method do not count."""
+        return {
+            row["seed"]: row
+            for row in self.groups[group]
+            if (row["method"], row["task"]) == (method, task)
+            and tuple(row["overrides"]) == METHODS.get(method, tuple(row["overrides"]))
+        }
+
+    def estimate(self, group: str, method: str, task: str, measure: Callable[[Result], float]) -> Estimate:
+        return Estimate.of([measure(row) for row in self.runs(group, method, task).values()])
+
+    def difference(
+        self, group: str, method: str, other: str, task: str, measure: Callable[[Result], float]
+    ) -> Estimate:
+        """`method` minus `other`, paired by seed: a seed has the same order of prompts in both."""
+        a, b = self.runs(group, method, task), self.runs(group, other, task)
+        return Estimate.of([measure(a[seed]) - measure(b[seed]) for seed in sorted(a.keys() & b.keys())])
+
+
+def accuracy(row: Result) -> float:
+    """Held-out pass@1."""
+    return row["val_acc"]
+
+
+def pass_at(k: int) -> Callable[[Result], float]:
+    return lambda row: row["pass_at"][str(k)]
+
+
+def at_end(name: str) -> Callable[[Result], float]:
+    """Mean of the last `WINDOW` steps."""
+    return lambda row: statistics.fmean(row["series"][name][-WINDOW:])
+
+
+def last_quarter(name: str) -> Callable[[Result], float]:
+    return lambda row: statistics.fmean(row["series"][name][-max(1, row["steps"] // 4) :])
+
+
+def whole(name: str) -> Callable[[Result], float]:
+    """Mean over all steps that have one."""
+    return lambda row: statistics.fmean(value for value in row["series"][name] if value is not None)
+
+
+def steps_to(threshold: float) -> Callable[[Result], float]:
+    """The first step at which the training accuracy, a mean of `WINDOW` steps, is at the threshold; the run's length
+    where it never is."""
+
+    def steps(row: Result) -> float:
+        curve = smooth(dict(enumerate(row["curve"], 1)), WINDOW)
+        return next((step for step, value in curve.items() if step >= WINDOW and value >= threshold), row["steps"])
+
+    return steps
+
+
+def correlation(row: Result) -> float:
+    """Pearson's r over the steps of a run between Cov(log pi, A) and the change of entropy by the step's update."""
+    pairs = [
+        (cov, change)
+        for cov, change in zip(row["series"]["cov"], row["series"]["entropy_change"], strict=True)
+        if cov is not None
+    ]
+    xs, ys = zip(*pairs, strict=True)
+    return statistics.correlation(xs, ys) if len(set(xs)) > 1 and len(set(ys)) > 1 else 0.0
+
+
+def gap_by_p(row: Result) -> float:
+    """Mean Cov(log pi, A) of groups with p >= 0.6 minus that of groups with p < 0.4."""
+    return whole("cov_p_high")(row) - whole("cov_p_low")(row)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One measured quantity of a claim: where the claim would have it, and where it is."""
+
+    what: str
+    where: str
+    estimate: Estimate
+    expected: int  # the sign that the claim gives it; 0: no more than NEGLIGIBLE below 0
+    digits: int = 3
+
+    @property
+    def verdict(self) -> str:
+        low, high = self.estimate.low, self.estimate.high
+        if self.expected == 0:
+            return "supported" if low > -NEGLIGIBLE else "not supported" if high < 0 else "unclear"
+        if self.expected < 0:
+            low, high = -high, -low
+        return "supported" if low > 0 else "not supported" if high <= 0 else "unclear"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement of the paper (or, for our loss, of ours) and what was found."""
+
+    letter: str
+    text: str
+    findings: list[Finding]
+
+    @property
+    def verdict(self) -> str:
+        """Of all findings: what they agree on, else `mixed`."""
+        verdicts = {finding.verdict for finding in self.findings}
+        if "supported" in verdicts and "not supported" in verdicts:
+            return "mixed"
+        if verdicts == {"supported"}:
+            return "supported"
+        if verdicts == {"not supported"}:
+            return "not supported"
+        return "partly supported" if "supported" in verdicts else "unclear"
+
+
+def threshold_of(study: Study, group: str, task: str) -> float:
+    """What GRPO's training accuracy ends at, mean over seeds."""
+    return study.estimate(group, "grpo", task, lambda row: statistics.fmean(row["curve"][-WINDOW:])).mean
+
+
+def comparison_places(study: Study) -> list[tuple[str, str, str]]:
+    """(group, task, words) of the comparisons at each method's own step size, as far as they are there."""
+    places = [("final", task, f"{TASK_NAMES[task]}, light") for task in TASKS]
+    if study.groups["verl"]:
+        places.append(("verl", VERL_TASK, f"{TASK_NAMES[VERL_TASK]}, verl"))
+    return places
+
+
+def slope(values: dict[float, float]) -> float:
+    """Least squares."""
+    xs, ys = zip(*sorted(values.items()), strict=True)
+    return statistics.linear_regression(xs, ys).slope
+
+
+def plane_by(study: Study, task: str, axis: int, measure: Callable[[Result], float]) -> dict[int, dict[float, float]]:
+    """By seed and value of beta_pos (axis 0) or beta_neg (1): the mean over the other exponent."""
+    cells: dict[int, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in study.groups["plane"]:
+        if row["task"] == task:
+            betas = tuple(map(float, re.findall(r"[\d.]+", row["method"])))
+            cells[row["seed"]][betas[axis]].append(measure(row))
+    return {
+        seed: {beta: statistics.fmean(found) for beta, found in levels.items()}
+        for seed, levels in cells.items()
+        if sum(map(len, levels.values())) == len(BETAS) ** 2
+    }
+
+
+def coefficient_effect(
+    study: Study, task: str, axis: int, level: float, measure: Callable[[Result], float]
+) -> Estimate:
+    """Of a coefficient at `level` against 0, mean over the other coefficient, by seed."""
+    cells: dict[int, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in study.groups["coefficients"]:
+        if row["task"] == task:
+            pair = tuple(map(float, re.findall(r"[\d.]+", row["method"])))
+            cells[row["seed"]][pair[axis]].append(measure(row))
+    return Estimate.of(
+        [
+            statistics.fmean(levels[level]) - statistics.fmean(levels[0.0])
+            for _, levels in sorted(cells.items())
+            if sum(map(len, levels.values())) == len(COEFFICIENTS) ** 2
+        ]
+    )
+
+
+def claims(study: Study) -> list[Claim]:
+    """All claims with what the results say of them.
+
+    Raises:
+        Incomplete: results are missing.
+    """
+    places = comparison_places(study)
+
+    def differences(method: str, other: str, measure: Callable[[Result], float], what: str, sign: int) -> list[Finding]:
+        text = f"{LABELS[method]} minus {LABELS[other]}, {what}"
+        return [
+            Finding(text, where, study.difference(g, method, other, task, measure), sign) for g, task, where in places
+        ]
+
+    def steps_saved() -> list[Finding]:
+        return [
+            Finding(
+                f"steps until GRPO's final training accuracy ({threshold_of(study, group, task):.2f}), "
+                "AsymGRPO minus GRPO",
+                where,
+                study.difference(group, "asymgrpo", "grpo", task, steps_to(threshold_of(study, group, task))),
+                -1,
+                1,
+            )
+            for group, task, where in places
+        ]
+
+    def on_tasks(what: str, of: Callable[[str], Estimate], sign: int, digits: int = 3) -> list[Finding]:
+        return [Finding(what, f"{TASK_NAMES[task]}, light", of(task), sign, digits) for task in TASKS]
+
+    def slopes(axis: int, name: str, reduce: Callable[[str], Callable[[Result], float]]) -> Callable[[str], Estimate]:
+        return lambda task: Estimate.of(
+            [slope(levels) for _, levels in sorted(plane_by(study, task, axis, reduce(name)).items())]
+        )
+
+    def step_of(high: float, low: float, measure: Callable[[Result], float]) -> Callable[[str], Estimate]:
+        return lambda task: Estimate.of(
+            [levels[high] - levels[low] for _, levels in sorted(plane_by(study, task, 1, measure).items())]
+        )
+
+    def coefficient(axis: int, level: float, measure: Callable[[Result], float]) -> Callable[[str], Estimate]:
+        return lambda task: coefficient_effect(study, task, axis, level, measure)
+
+    increment = whole("positive_increment")
+    entropy = at_end("entropy")
+    own = partial(study.estimate, "final")
+    return [
+        Claim(
+            "a",
+            "AsymGRPO (0.9, 0.4) beats GRPO in final accuracy or in steps to a threshold",
+            differences("asymgrpo", "grpo", accuracy, "pass@1", 1) + steps_saved(),
+        ),
+        Claim(
+            "b",
+            "clip-higher adds to AsymGRPO",
+            differences("asymgrpo_clip_higher", "asymgrpo", accuracy, "pass@1", 1),
+        ),
+        Claim(
+            "c",
+            "Pos-only keeps more entropy than REINFORCE at higher accuracy",
+            differences("pos_only", "reinforce", entropy, "entropy at the end", 1)
+            + differences("pos_only", "reinforce", accuracy, "pass@1", 1),
+        ),
+        Claim(
+            "d",
+            "Neg-only lowers entropy at higher accuracy than REINFORCE",
+            differences("neg_only", "reinforce", entropy, "entropy at the end", -1)
+            + differences("neg_only", "reinforce", accuracy, "pass@1", 1),
+        ),
+        Claim(
+            "e",
+            "EntDecrease and EntIncrease hurt",
+            differences("ent_decrease", "grpo", accuracy, "pass@1", -1)
+            + differences("ent_increase", "grpo", accuracy, "pass@1", -1),
+        ),
+        Claim(
+            "f",
+            "a larger beta_pos lowers the share of prompts that no rollout solves",
+            on_tasks(
+                "slope of the none-solved share in the last quarter over beta_pos",
+                slopes(0, "none_solved", last_quarter),
+                -1,
+            ),
+        ),
+        Claim(
+            "g",
+            "a larger beta_neg raises the log-probability increment of positive rollouts, up to a point (0.75 hurts)",
+            on_tasks("increment of a step, beta_neg 0.5 minus 0", step_of(0.5, 0.0, increment), 1, 5)
+            + on_tasks("increment of a step, beta_neg 0.75 minus 0.5", step_of(0.75, 0.5, increment), -1, 5)
+            + on_tasks("pass@1, beta_neg 0.75 minus 0.5", step_of(0.75, 0.5, accuracy), -1),
+        ),
+        Claim(
+            "h",
+            "the entropy changes by -eta Cov(log pi, A), and the covariance grows with p",
+            on_tasks(
+                "GRPO: correlation over steps of Cov and entropy change",
+                lambda task: own("grpo", task, correlation),
+                -1,
+            )
+            + on_tasks("REINFORCE: the same", lambda task: own("reinforce", task, correlation), -1)
+            + on_tasks(
+                "REINFORCE: Cov at p >= 0.6 minus Cov at p < 0.4", lambda task: own("reinforce", task, gap_by_p), 1
+            ),
+        ),
+        Claim(
+            "i",
+            "our loss: informative_coef raises entropy at equal accuracy, spurious_coef lowers it and does not hurt",
+            on_tasks("entropy, informative_coef 0.3 minus 0", coefficient(0, 0.3, entropy), 1)
+            + on_tasks("pass@1, informative_coef 0.3 minus 0", coefficient(0, 0.3, accuracy), 0)
+            + on_tasks("entropy, spurious_coef 0.3 minus 0", coefficient(1, 0.3, entropy), -1)
+            + on_tasks("pass@1, spurious_coef 0.3 minus 0", coefficient(1, 0.3, accuracy), 0),
+        ),
+    ]
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def claims_table(study: Study) -> str:
+    rows = []
+    for claim in claims(study):
+        rows.append([f"**({claim.letter})** {claim.text}", "", "", "", f"**{claim.verdict}**"])
+        for finding in claim.findings:
+            estimate = finding.estimate.text(finding.digits, sign=True)
+            rows.append([finding.what, finding.where, estimate, str(finding.estimate.seeds), finding.verdict])
+    return table(("claim", "task, engine", "mean [95 % interval]", "seeds", "verdict"), rows)
+
+
+def methods_table(study: Study, group: str, task: str) -> str:
+    """Every method of a group: at its own step size, or (`equal`) at GRPO's and GRPO's mean |A|."""
+    found = []
+    for method in METHODS:
+        runs = study.runs(group, method, task)
+        failed = sum((r["group"], r["method"], r["task"]) == (group, method, task) for r in study.failed)
+        if not runs:
+            if failed:
+                found.append((-1.0, [LABELS[method], "", f"0, {failed} failed", "", "", "", "", ""]))
+            continue
+        one = next(iter(runs.values()))
+
+        def cell(measure: Callable[[Result], float], method: str = method) -> str:
+            return study.estimate(group, method, task, measure).text()
+
+        seeds = str(len(runs)) + (f", {failed} failed" if failed else "")
+        cells = [LABELS[method], f"{one['lr']:g}", seeds, *(cell(pass_at(k)) for k in (1, 8, 32))]
+        found.append(
+            (
+                statistics.fmean(map(accuracy, runs.values())),
+                [*cells, cell(at_end("entropy")), cell(at_end("none_solved"))],
+            )
+        )
+    header = ("method", "lr", "seeds", "pass@1", "pass@8", "pass@32", "entropy *", "none solved *")
+    return table(header, [row for _, row in sorted(found, key=lambda item: -item[0])])
+
+
+def grid_table(study: Study, task: str) -> str:
+    """Mean accuracy on the selection prompts by step size; the chosen one is bold."""
+    rows = []
+    for method in METHODS:
+        best = best_lr(study.rows, method, task)
+        cells = []
+        for lr in LEARNING_RATES:
+            values = [
+                row["val_acc"] or 0.0
+                for row in study.rows
+                if (row["group"], row["method"], row["task"], row["lr"]) == ("grid", method, task, lr)
+                and tuple(row["overrides"]) == METHODS[method]
+            ]
+            text = f"{statistics.fmean(values):.3f} ± {statistics.stdev(values):.3f}"
+            cells.append(f"**{text}**" if lr == best else text)
+        rows.append([LABELS[method], *cells])
+    return table(("method", *(f"lr {lr:g}" for lr in LEARNING_RATES)), rows)
+
+
+def coefficients_table(study: Study, task: str) -> str:
+    """Accuracy and entropy on the selection prompts by the two coefficients of our loss."""
+    rows = []
+    for informative in COEFFICIENTS:
+        cells = [f"{informative:g}"]
+        for spurious in COEFFICIENTS:
+            runs = study.runs("coefficients", f"modulated({informative:g},{spurious:g})", task).values()
+            values, entropies = [accuracy(row) for row in runs], [at_end("entropy")(row) for row in runs]
+            cells.append(
+                f"{statistics.fmean(values):.3f} ± {statistics.stdev(values):.3f}, H {statistics.fmean(entropies):.3f}"
+            )
+        rows.append(cells)
+    return table(("informative \\ spurious", *(f"{spurious:g}" for spurious in COEFFICIENTS)), rows)
+
+
+def agreement_table(study: Study) -> str:
+    """verl against the light engine, for every method that ran in both at the same step size."""
+    rows = []
+    for method in HEADLINE:
+        verl, light = (study.runs(group, method, VERL_TASK) for group in ("verl", "final"))
+        if not verl or not light:
+            continue
+        for name, measure in (("pass@1", accuracy), ("entropy at the end", at_end("entropy"))):
+            a, b = [measure(row) for row in verl.values()], [measure(row) for row in light.values()]
+            gap = statistics.fmean(a) - statistics.fmean(b)
+            spread = math.sqrt(statistics.variance(a) + statistics.variance(b)) if min(len(a), len(b)) > 1 else math.nan
+            rows.append(
+                [
+                    LABELS[method],
+                    name,
+                    f"{statistics.fmean(a):.3f} ({len(a)})",
+                    f"{statistics.fmean(b):.3f} ({len(b)})",
+                    f"{gap:+.3f}",
+                    f"{spread:.3f}",
+                    "yes" if abs(gap) <= 2 * spread else "no",
+                ]
+            )
+    return table(("method", "", "verl (seeds)", "light (seeds)", "difference", "spread of two seeds", "within 2"), rows)
+
+
+def reruns_table(study: Study) -> str:
+    rows = [
+        [
+            row["engine"],
+            row["of_group"],
+            LABELS.get(row["method"], row["method"]),
+            TASK_NAMES[row["task"]],
+            str(row["seed"]),
+            f"{row['first_val_acc']:.4f}",
+            f"{row['val_acc']:.4f}",
+            f"{row['band'][0]:.4f} to {row['band'][1]:.4f}",
+            "inside" if row["inside"] else "**outside**",
+        ]
+        for row in study.groups["rerun"]
+    ]
+    return table(("engine", "group", "method", "task", "seed", "first", "again", "band (± 2 sd)", ""), rows)
+
+
+def language_model_table(study: Study) -> str:
+    rows = []
+    for row in sorted(study.groups["smollm2"], key=lambda row: (row["method"], row["seed"])):
+        held_out = row["held_out"]
+        rows.append(
+            [
+                LABELS[row["method"]],
+                str(row["seed"]),
+                *(f"{held_out[str(step)]:.3f}" for step in (0, 10, 20, 30)),
+                f"{row['series']['entropy'][0]:.3f} → {at_end('entropy')(row):.3f}",
+                f"{statistics.fmean(row['series']['none_solved'][:WINDOW]):.3f} → {at_end('none_solved')(row):.3f}",
+            ]
+        )
+    steps = tuple(f"step {step}" for step in (0, 10, 20, 30))
+    return table(("method", "seed", *steps, "entropy *", "none solved *"), rows)
+
+
+def runs_table(study: Study) -> str:
+    """How many runs each group has, what they cost, and which failed why."""
+    rows = []
+    for group in sorted({row["group"] for row in study.rows}):
+        every = [row for row in study.rows if row["group"] == group]
+        engines = ", ".join(sorted({row["engine"] for row in every}))
+        failed = [row for row in every if row.get("error")]
+        causes = "; ".join(
+            f"{LABELS.get(row['method'], row['method'])} {row['task']} seed {row['seed']}: {row['error']}"
+            for row in failed
+        )
+        hours = sum(row["seconds"] for row in every) / 3600
+        rows.append([group, engines, str(len(every)), f"{hours:.1f}", f"{len(failed)} {causes}".strip()])
+    return table(("group", "engine", "runs", "hours (sum over runs)", "failed, and why"), rows)
+
+
+BLOCKS: dict[str, Callable[[Study], str]] = {
+    "runs": runs_table,
+    "claims": claims_table,
+    **{f"final-{task}": partial(methods_table, group="final", task=task) for task in TASKS},
+    "verl": partial(methods_table, group="verl", task=VERL_TASK),
+    **{f"equal-{task}": partial(methods_table, group="equal", task=task) for task in TASKS},
+    **{f"grid-{task}": partial(grid_table, task=task) for task in TASKS},
+    **{f"coefficients-{task}": partial(coefficients_table, task=task) for task in TASKS},
+    "agreement": agreement_table,
+    "long": lambda study: "\n\n".join(f"{TASK_NAMES[task]}:\n\n{methods_table(study, 'long', task)}" for task in TASKS),
+    "language-model": language_model_table,
+    "reruns": reruns_table,
+}
+"""What stands between `<!-- begin NAME -->` and `<!-- end NAME -->` in docs/results.md."""
+
+
+def fill(text: str, study: Study) -> str:
+    """`text` with its blocks made anew.
+
+    Raises:
+        ValueError: a block that is not known, or without an end.
+    """
+    for name in re.findall(r"<!-- begin (\S+) -->", text):
+        if name not in BLOCKS:
+            raise ValueError(f"<!-- begin {name} -->: unknown block; one of {', '.join(BLOCKS)}")
+        begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+        before, _, rest = text.partition(begin)
+        _, found, after = rest.partition(end)
+        if not found:
+            raise ValueError(f"{begin} has no {end}")
+        try:
+            block = BLOCKS[name](study)
+        except Incomplete as error:
+            block = f"*Not complete: {error}.*"
+        text = f"{before}{begin}\n\n{block}\n\n{end}{after}"
+    return text
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], prog="python -m benchmarks.study.analysis")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument(
+        "--docs", type=Path, default=ROOT / "docs", help="where results.md is, and results/ for figures"
+    )
+    options = parser.parse_args(argv)
+    try:
+        study = Study(read_results(options.results))
+        page = options.docs / "results.md"
+        page.write_text(fill(page.read_text(encoding="utf-8"), study), encoding="utf-8")
+        from benchmarks.study import figures
+
+        for path in figures.draw(study, options.docs / "results"):
+            print(path)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,252 @@
+"""The figures of docs/results.md, drawn with matplotlib from the results."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.study.analysis import (
+    TASK_NAMES,
+    WINDOW,
+    Study,
+    accuracy,
+    at_end,
+    last_quarter,
+    pass_at,
+)
+from benchmarks.study.experiments import BETAS, LABELS, LEARNING_RATES, METHODS, TASKS, Result
+from recipe.asymgrpo.comparison import band, smooth
+from recipe.asymgrpo.figures import COLOURS
+
+CURVES = ("asymgrpo", "grpo", "reinforce", "pos_only", "neg_only")
+COLOUR = dict(zip(CURVES, COLOURS, strict=False))
+# Where the named methods lie in the plane of exponents, and what is written there.
+NAMED = {
+    "REINFORCE": (0.0, 0.0),
+    "Pos-only": (0.5, 0.0),
+    "Neg-only": (0.0, 0.5),
+    "GRPO": (0.5, 0.5),
+    "MaxRL": (1.0, 0.0),
+    "AsymGRPO": (0.9, 0.4),
+}
+
+
+def draw(study: Study, folder: Path) -> list[Path]:
+    """Write every figure that the results suffice for; returns the files."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    plt.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, painter in FIGURES.items():
+        figure = painter(plt, study)
+        if figure is None:
+            continue
+        path = folder / f"{name}.png"
+        figure.savefig(path, dpi=120, metadata={"Software": None})
+        plt.close(figure)
+        written.append(path)
+    return written
+
+
+def curves(plt: Any, study: Study) -> Any:
+    """Training accuracy, none-solved share and entropy of the paper's own family, on both tasks."""
+    if not study.groups["final"]:
+        return None
+    panels: list[tuple[str, Callable[[Result], Sequence[float]]]] = [
+        ("training accuracy", lambda row: row["curve"]),
+        ("prompts that no rollout solves", lambda row: row["series"]["none_solved"]),
+        ("entropy, nats a token", lambda row: row["series"]["entropy"]),
+    ]
+    figure, axes = plt.subplots(len(TASKS), 3, figsize=(10, 5.6), constrained_layout=True, squeeze=False)
+    for line, task in zip(axes, reversed(TASKS), strict=True):
+        for axis, (title, values) in zip(line, panels, strict=True):
+            for method in CURVES:
+                rows = study.runs("final", method, task).values()
+                over = band([smooth(dict(enumerate(values(row), 1)), WINDOW) for row in rows])
+                steps = sorted(step for step in over.mean if step >= WINDOW)
+                if not steps:
+                    continue
+                mean, half = [over.mean[s] for s in steps], [over.half[s] for s in steps]
+                axis.plot(steps, mean, color=COLOUR[method], linewidth=1.6, label=LABELS[method])
+                low, high = ([m + side * h for m, h in zip(mean, half, strict=True)] for side in (-1, 1))
+                axis.fill_between(steps, low, high, color=COLOUR[method], alpha=0.15, linewidth=0)
+            axis.set_title(f"{TASK_NAMES[task]}: {title}", fontsize=9)
+            axis.set_xlabel("step")
+    axes[0][0].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def methods(plt: Any, study: Study) -> Any:
+    """Held-out pass@1 and pass@8 of every method at its own step size."""
+    if not study.groups["final"]:
+        return None
+    figure, axes = plt.subplots(1, len(TASKS), figsize=(10, 4.8), constrained_layout=True, squeeze=False)
+    for axis, task in zip(axes[0], reversed(TASKS), strict=True):
+        means = {
+            method: study.estimate("final", method, task, accuracy).mean
+            for method in METHODS
+            if study.runs("final", method, task)
+        }
+        known = sorted(means, key=means.__getitem__)
+        for k, marker in ((1, "o"), (8, "s"), (32, "^")):
+            for place, method in enumerate(known):
+                found = study.estimate("final", method, task, pass_at(k))
+                colour = COLOUR.get(method, "#777777")
+                axis.plot([found.low, found.high], [place, place], color=colour, linewidth=1.5)
+                axis.plot(
+                    found.mean, place, marker, color=colour, markersize=4.5, label=f"pass@{k}" if not place else None
+                )
+        axis.set_yticks(range(len(known)), [LABELS[method] for method in known])
+        axis.set_title(f"{TASK_NAMES[task]}: held-out, 95 % interval over seeds", fontsize=9)
+        axis.grid(axis="x", alpha=0.3)
+        axis.legend(frameon=False, fontsize=8, loc="lower right")
+    return figure
+
+
+def plane(plt: Any, study: Study) -> Any:
+    """Heat maps over (beta_pos, beta_neg) with the named methods on them."""
+    if not study.groups["plane"]:
+        return None
+    panels = [
+        ("held-out pass@1", accuracy),
+        ("held-out pass@8", pass_at(8)),
+        ("none solved, last quarter", last_quarter("none_solved")),
+        ("entropy at the end", at_end("entropy")),
+    ]
+    figure, axes = plt.subplots(len(TASKS), 4, figsize=(13, 6.2), constrained_layout=True, squeeze=False)
+    for line, task in zip(axes, reversed(TASKS), strict=True):
+        for axis, (title, measure) in zip(line, panels, strict=True):
+            values = [
+                [
+                    statistics.fmean([measure(row) for row in runs.values()])
+                    if (runs := study.runs("plane", f"beta({pos:g},{neg:g})", task))
+                    else float("nan")
+                    for pos in BETAS
+                ]
+                for neg in BETAS
+            ]
+            half = (BETAS[1] - BETAS[0]) / 2
+            extent = (BETAS[0] - half, BETAS[-1] + half) * 2
+            shown = axis.imshow(values, origin="lower", extent=extent, cmap="viridis", aspect="auto")
+            figure.colorbar(shown, ax=axis, shrink=0.85)
+            for name, (pos, neg) in NAMED.items():
+                axis.plot(pos, neg, "o", color="white", markeredgecolor="black", markersize=5)
+                axis.annotate(
+                    name, (pos, neg), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=7,
+                    bbox={"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.75},
+                )  # fmt: skip
+            axis.set(
+                title=f"{TASK_NAMES[task]}: {title}", xlabel="beta_pos", ylabel="beta_neg", xticks=BETAS, yticks=BETAS
+            )
+            axis.title.set_fontsize(9)
+    return figure
+
+
+def step_sizes(plt: Any, study: Study) -> Any:
+    """Accuracy on the selection prompts by step size."""
+    if not study.groups["grid"]:
+        return None
+    figure, axes = plt.subplots(1, len(TASKS), figsize=(10, 3.8), constrained_layout=True, squeeze=False)
+    for axis, task in zip(axes[0], reversed(TASKS), strict=True):
+        for method in METHODS:
+            rows = [row for row in study.groups["grid"] if (row["method"], row["task"]) == (method, task)]
+            by_lr = {lr: [row["val_acc"] for row in rows if row["lr"] == lr] for lr in LEARNING_RATES}
+            means = {lr: statistics.fmean(values) for lr, values in by_lr.items() if values}
+            named = method in COLOUR
+            style: dict[str, Any] = {"color": COLOUR.get(method, "#aaaaaa"), "linewidth": 1.8 if named else 0.8}
+            axis.plot(
+                list(means), list(means.values()), "o-", markersize=3, **style, label=LABELS[method] if named else None
+            )
+        axis.set_xscale("log")
+        axis.set_xticks(LEARNING_RATES, [f"{lr:g}" for lr in LEARNING_RATES])
+        axis.minorticks_off()
+        axis.set(title=f"{TASK_NAMES[task]}: accuracy on the selection prompts", xlabel="learning rate")
+    axes[0][0].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def entropy_change(plt: Any, study: Study) -> Any:
+    """The change of entropy by a step's update against Cov(log pi, A) before it, all steps of all seeds."""
+    if not study.groups["final"]:
+        return None
+    figure, axes = plt.subplots(1, len(TASKS), figsize=(10, 3.8), constrained_layout=True, squeeze=False)
+    for axis, task in zip(axes[0], reversed(TASKS), strict=True):
+        for method in ("reinforce", "grpo", "asymgrpo"):
+            pairs = [
+                pair
+                for row in study.runs("final", method, task).values()
+                for pair in zip(row["series"]["cov"], row["series"]["entropy_change"], strict=True)
+                if pair[0] is not None
+            ]
+            if pairs:
+                axis.plot(
+                    *zip(*pairs, strict=True),
+                    ".",
+                    color=COLOUR[method],
+                    markersize=2.5,
+                    alpha=0.5,
+                    label=LABELS[method],
+                )
+        axis.axhline(0, color="black", linewidth=0.6)
+        axis.set(xlabel="Cov(log π, A) within groups, before the update", title=TASK_NAMES[task])
+        axis.set_ylabel("entropy after minus before, nats a token")
+        axis.legend(frameon=False, fontsize=8, markerscale=4)
+    return figure
+
+
+def language_model(plt: Any, study: Study) -> Any:
+    """SmolLM2-135M: held-out accuracy, training accuracy and entropy by seed."""
+    rows = study.groups["smollm2"]
+    if not rows:
+        return None
+    figure, axes = plt.subplots(1, 3, figsize=(10, 3.3), constrained_layout=True)
+    for row in sorted(rows, key=lambda row: (row["method"], row["seed"])):
+        style: dict[str, Any] = {"color": COLOUR[row["method"]], "linestyle": "-" if row["seed"] == 1 else "--"}
+        label = f"{LABELS[row['method']]}, seed {row['seed']}"
+        held_out = {int(step): value for step, value in row["held_out"].items()}
+        axes[0].plot(list(held_out), list(held_out.values()), "o", **style, label=label)
+        for axis, values in ((axes[1], row["curve"]), (axes[2], row["series"]["entropy"])):
+            curve = smooth(dict(enumerate(values, 1)), WINDOW)
+            axis.plot(list(curve), list(curve.values()), **style)
+    for axis, title in zip(axes, ("held-out accuracy", "training accuracy", "entropy, nats a token"), strict=True):
+        axis.set(title=f"SmolLM2-135M: {title}", xlabel="step")
+        axis.title.set_fontsize(9)
+    axes[0].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def long_runs(plt: Any, study: Study) -> Any:
+    """Training accuracy and none-solved share over five times as many steps."""
+    if not study.groups["long"]:
+        return None
+    figure, axes = plt.subplots(1, 2 * len(TASKS), figsize=(13, 3.2), constrained_layout=True)
+    for number, task in enumerate(reversed(TASKS)):
+        for method in ("asymgrpo", "grpo"):
+            rows = study.runs("long", method, task).values()
+            for axis, values in (
+                (axes[2 * number], [row["curve"] for row in rows]),
+                (axes[2 * number + 1], [row["series"]["none_solved"] for row in rows]),
+            ):
+                over = band([smooth(dict(enumerate(curve, 1)), 4 * WINDOW) for curve in values])
+                axis.plot(list(over.mean), list(over.mean.values()), color=COLOUR[method], label=LABELS[method])
+        axes[2 * number].set_title(f"{TASK_NAMES[task]}: training accuracy", fontsize=9)
+        axes[2 * number + 1].set_title(f"{TASK_NAMES[task]}: none solved", fontsize=9)
+    axes[0].legend(frameon=False, fontsize=8)
+    return figure
+
+
+FIGURES: dict[str, Callable[[Any, Study], Any]] = {
+    "curves": curves,
+    "methods": methods,
+    "plane": plane,
+    "step_sizes": step_sizes,
+    "entropy_change": entropy_change,
+    "language_model": language_model,
+    "long": long_runs,
+}

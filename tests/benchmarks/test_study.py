@@ -1,0 +1,347 @@
+"""benchmarks/study: the experiments, both engines' runner, and what is made of the results."""
+
+import itertools
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("verl")
+pytest.importorskip("reasoning_gym")
+yaml = pytest.importorskip("yaml")
+
+from benchmarks.study import analysis, experiments, light, runner  # noqa: E402
+from benchmarks.study.analysis import Claim, Estimate, Finding, Study  # noqa: E402
+from benchmarks.study.experiments import GROUPS, LEARNING_RATES, METHODS, TASKS, Experiment, Incomplete  # noqa: E402
+from recipe.asymgrpo.data import procedural_rows  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """As the runner's workers have it: a model this small only loses by sharing."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """A model that writes numbers, after a short warm-start."""
+    out = tmp_path_factory.mktemp("base")
+    command = [sys.executable, ROOT / "examples/quickstart/base_model.py", "--steps", "60", "--val-size", "8"]
+    done = subprocess.run([*command, "--out", out], check=True, capture_output=True, text=True)
+    return Path(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return procedural_rows(train_size=64, val_size=16)
+
+
+def finished(experiment, val_acc=0.5, **more):
+    """A line of results."""
+    series = {name: [0.5] * experiment.steps for name in ("none_solved", "entropy", "cov", "entropy_change")}
+    row = {**vars(experiment), "model": experiment.model, "val_acc": val_acc, "curve": [0.5] * experiment.steps}
+    row |= {"config_hash": experiment.config_hash, "seconds": 10.0, "series": series}
+    return json.loads(json.dumps(row | more))
+
+
+def grid(best=4e-4):
+    return [finished(e, 0.6 if e.lr == best else 0.3) for e in GROUPS["grid"]([])]
+
+
+# Experiments
+
+
+def test_every_experiment_is_listed_once_and_by_its_settings():
+    every = [e for name, group in GROUPS.items() for e in group(grid())]
+    assert len({e.config_hash for e in every}) == len(every)
+    assert every[0].config_hash == Experiment(**vars(every[0])).config_hash
+    assert every[0].config_hash != Experiment(**{**vars(every[0]), "seed": 99}).config_hash
+
+
+def test_headline_methods_run_in_verl_with_five_seeds():
+    runs = list(GROUPS["verl"](grid()))
+    assert {e.engine for e in runs} == {"verl"}
+    for method in (
+        "asymgrpo", "grpo", "reinforce", "pos_only", "neg_only", "ent_decrease", "ent_increase", "asymgrpo_clip_higher",
+        "grpo_clip_higher",
+    ):  # fmt: skip
+        assert len({e.seed for e in runs if e.method == method}) >= 5
+
+
+def test_every_method_gets_the_same_grid_and_is_reported_on_other_seeds_and_prompts():
+    cells = {
+        (method, task): sorted((e.lr, e.seed) for e in GROUPS["grid"]([]) if (e.method, e.task) == (method, task))
+        for method, task in itertools.product(METHODS, TASKS)
+    }
+    assert len({tuple(cell) for cell in cells.values()}) == 1
+    assert len({lr for lr, _ in cells["grpo", "countdown"]}) >= 3
+    final = list(GROUPS["final"](grid()))
+    assert {e.method for e in final} == set(METHODS)
+    assert not {e.seed for e in final} & {seed for _, seed in cells["grpo", "countdown"]}
+    assert all(e.selection for e in GROUPS["grid"]([]))
+    assert not any(e.selection for e in final)
+
+
+def test_step_size_is_the_best_by_selection_and_unknown_before_the_grid_is_there():
+    assert experiments.best_lr(grid(8e-4), "grpo", "countdown") == 8e-4
+    with pytest.raises(Incomplete, match=r"step size of asymgrpo on countdown.*--only grid"):
+        experiments.best_lr([], "asymgrpo", "countdown")
+    failed = [row | {"val_acc": None, "error": "diverged"} if row["lr"] == 4e-4 else row for row in grid()]
+    assert experiments.best_lr(failed, "grpo", "countdown") != 4e-4
+
+
+def test_the_shipped_loss_has_the_coefficients_that_the_study_chose():
+    shipped = yaml.safe_load((ROOT / "recipe/asymgrpo/conf/asymgrpo/modulated.yaml").read_text())
+    loss = shipped["actor_rollout_ref"]["actor"]["policy_loss"]
+    assert (loss["informative_coef"], loss["spurious_coef"]) == experiments.LOSS_CHOSEN
+
+
+# The light engine
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_methods_are_what_verl_composes(method):
+    found = light.Method.of(METHODS[method])
+    assert found.algorithm.adv_estimator == "asym_grpo"
+    preset = method.removesuffix("_10").removesuffix("_clip_higher").removesuffix("_entropy_bonus")
+    preset = preset.removesuffix("_clip_cov").removesuffix("_kl_cov")
+    assert found.algorithm.asym_grpo.preset == ("asymgrpo" if method == "modulated" else preset)
+    assert found.actor.clip_ratio_high == (0.28 if "clip_higher" in method else 0.2)
+    assert found.actor.entropy_coeff == {"grpo_entropy_bonus": 0.001, "grpo_entropy_bonus_10": 0.01}.get(method, 0)
+    loss = {"grpo_clip_cov": "clip_cov", "grpo_kl_cov": "kl_cov"}.get(method, "entropy_modulated")
+    assert found.actor.policy_loss.loss_mode == loss
+    assert found.loss.__name__.endswith(loss)
+
+
+def test_same_seed_same_training(base, rows):
+    def run(seed):
+        _, series = light.train(base, rows["train"], METHODS["asymgrpo"], lr=1e-3, steps=3, seed=seed)
+        return series
+
+    first = run(1)
+    assert first == run(1) != run(2)
+    assert {len(values) for values in first.values()} == {3}
+    assert all(value is None or math.isfinite(value) for values in first.values() for value in values)
+    assert all(0 < value < math.log(17) for value in first["entropy"])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_trains(base, rows, method):
+    before = light.Policy(base).model.state_dict()
+    policy, series = light.train(base, rows["train"], METHODS[method], lr=1e-3, steps=1, seed=0)
+    assert any(not torch.equal(value, before[name]) for name, value in policy.model.state_dict().items())
+    assert series["mean_abs_adv"][0] > 0
+
+
+def test_sampled_tokens_are_those_of_the_policy(base, rows):
+    policy = light.Policy(base)
+    prompts = [light.prompt_of(row) for row in rows["train"][:32]] * 64
+    rollouts = policy.sample(prompts, torch.Generator().manual_seed(0))
+    log_probs, entropy = policy.log_probs(rollouts)
+    first = rollouts.response_ids[:, 0]
+    # Of the first token: how often each was drawn against its probability, over all prompts.
+    drawn = torch.bincount(first, minlength=17) / len(first)
+    ids, mask = rollouts.prompt_ids, rollouts.prompt_mask
+    logits = policy.model(input_ids=ids, attention_mask=mask, position_ids=(mask.cumsum(1) - 1).clamp(min=0)).logits
+    assert torch.allclose(drawn, logits[:, -1].softmax(-1).mean(0), atol=0.05)
+    direct = logits[:, -1].log_softmax(-1).gather(1, first[:, None])[:, 0]
+    assert torch.allclose(log_probs[:, 0], direct, atol=1e-4)
+    ends = rollouts.response_ids == policy.tokenizer.eos_token_id
+    for row in range(50):
+        length = int(rollouts.response_mask[row].sum())
+        assert not ends[row, : length - 1].any()
+        assert bool(ends[row, length - 1]) or length == light.RESPONSE_LENGTH
+    assert (entropy >= 0).all()
+
+
+def test_scaling_to_the_mean_size_of_another_method():
+    mask = torch.tensor([[1.0, 1, 0], [1, 0, 0]])
+    own, other = torch.tensor([[4.0, 4, 0], [-1, 0, 0]]), torch.tensor([[1.0, 1, 0], [-1, 0, 0]])
+    scaled = light.same_mean_size(own, other, mask)
+    assert float(scaled.abs().sum()) == pytest.approx(float(other.abs().sum()))
+    assert torch.equal(scaled / own.where(own != 0, torch.ones(())), (own != 0) / 3.0)
+    assert torch.equal(light.same_mean_size(own * 0, other, mask), own * 0)
+
+
+# The runner
+
+
+@pytest.fixture
+def tiny_group(monkeypatch):
+    """A group of four runs that take no time; `performed` is what has been run."""
+    every = [
+        Experiment("tiny", "light", m, METHODS[m], "chain_sum", s, 1e-3, 2) for m in ("grpo", "maxrl") for s in (1, 2)
+    ]
+    monkeypatch.setitem(GROUPS, "tiny", lambda results: iter(every))
+    return every
+
+
+def test_a_finished_run_is_not_repeated_and_a_cut_line_is(tmp_path, tiny_group):
+    assert len(runner.pending(["tiny"], [])) == 4
+    for experiment in tiny_group[:2]:
+        runner.append(tmp_path, finished(experiment))
+    path = tmp_path / "tiny.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-10])  # as a kill leaves it
+    assert runner.pending(["tiny"], runner.read_results(tmp_path)) == tiny_group[1:]
+    runner.append(tmp_path, finished(tiny_group[1]))
+    assert path.read_bytes() == whole
+    runner.append(tmp_path, finished(tiny_group[2]))
+    assert runner.pending(["tiny"], runner.read_results(tmp_path)) == tiny_group[3:]
+
+
+def test_a_broken_line_is_named(tmp_path, tiny_group):
+    (tmp_path / "tiny.jsonl").write_text('{"a": 1\n{"b": 2}\n')
+    with pytest.raises(ValueError, match=r"tiny\.jsonl:1 is not a line of JSON"):
+        runner.read_results(tmp_path)
+
+
+def test_second_runner_is_refused(tmp_path):
+    with runner.only_one(tmp_path), pytest.raises(SystemExit, match="another runner"), runner.only_one(tmp_path):
+        pass
+    with runner.only_one(tmp_path):
+        pass
+
+
+def test_a_run_that_fails_has_its_cause_in_the_results(tmp_path, monkeypatch, tiny_group):
+    monkeypatch.setattr(runner, "in_light", lambda *_: 1 / 0)
+    row = runner.perform(tiny_group[0], tmp_path)
+    assert row["error"] == "ZeroDivisionError: division by zero"
+    assert row["val_acc"] is None
+    study = Study([row])
+    assert "1 GRPO chain_sum seed 1: ZeroDivisionError" in analysis.runs_table(study)
+
+
+def test_unknown_group_and_missing_results(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        runner.main(["--only", "grids"])
+    assert runner.main(["--only", "final", "--results", str(tmp_path), "--out", str(tmp_path)]) == 2
+    assert "--only grid" in capsys.readouterr().err
+    assert runner.main(["--rerun", "1", "--results", str(tmp_path), "--out", str(tmp_path)]) == 2
+    assert runner.main(["--list", "--results", str(tmp_path)]) == 0
+    assert "grid           0 done, 0 failed, 408 left" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_killed_it_goes_on(tmp_path):
+    """The real thing: run.sh's module is killed, leaves no process, and the next call does what is left."""
+    command = [sys.executable, "-m", "benchmarks.study.runner", "--only", "grid", "--workers", "1"]
+    command += ["--results", str(tmp_path / "results"), "--out", str(tmp_path)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    first = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+    assert "light asymgrpo chain_sum seed 1" in first.stdout.readline()
+    import psutil
+
+    children = psutil.Process(first.pid).children(recursive=True)
+    first.kill()
+    first.wait()
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert not alive
+    second = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+    assert "light grpo chain_sum seed 1" in second.stdout.readline()
+    second.kill()
+    second.wait()
+    rows = runner.read_results(tmp_path / "results")
+    assert [row["method"] for row in rows] == ["asymgrpo", "grpo"]
+    assert all(0 < row["val_acc"] < 1 and len(row["curve"]) == row["steps"] for row in rows)
+
+
+# What is made of the results
+
+
+def test_bootstrap_interval():
+    estimate = Estimate.of([0.1, 0.2, 0.3, 0.4, 0.5])
+    assert estimate.mean == pytest.approx(0.3)
+    # Normal approximation of the bootstrap: sd of the mean = population sd / sqrt(n).
+    half = 1.96 * math.sqrt(0.02) / math.sqrt(5)
+    assert estimate.low == pytest.approx(0.3 - half, abs=0.02)
+    assert estimate.high == pytest.approx(0.3 + half, abs=0.02)
+    assert Estimate.of([0.7]) == Estimate(0.7, 0.7, 0.7, 1)
+    assert Estimate.of([0.1, 0.2]) == Estimate.of([0.1, 0.2])
+    with pytest.raises(Incomplete):
+        Estimate.of([])
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected", "verdict"),
+    [
+        (0.1, 0.2, 1, "supported"), (-0.1, 0.2, 1, "unclear"), (-0.2, -0.1, 1, "not supported"),
+        (-0.2, -0.1, -1, "supported"), (-0.2, 0.1, -1, "unclear"), (0.1, 0.2, -1, "not supported"),
+        (-0.005, 0.1, 0, "supported"), (-0.05, 0.1, 0, "unclear"), (-0.05, -0.02, 0, "not supported"),
+    ],
+)  # fmt: skip
+def test_verdicts(low, high, expected, verdict):
+    assert Finding("", "", Estimate((low + high) / 2, low, high, 5), expected).verdict == verdict
+
+
+def test_verdict_of_a_claim():
+    def claim(*signs):
+        return Claim("x", "", [Finding("", "", Estimate(s, s - 0.1, s + 0.1, 5), 1) for s in signs]).verdict
+
+    assert claim(1, 1) == "supported"
+    assert claim(1, 0) == "partly supported"
+    assert claim(1, -1) == "mixed"
+    assert claim(-1, -1) == "not supported"
+    assert claim(0, -1) == "unclear"
+
+
+def test_measures():
+    row = {
+        "curve": [0.0] * 5 + [1.0] * 5,
+        "steps": 10,
+        "series": {"cov": [1.0, None, 2.0], "entropy_change": [-1.0, 9.0, -2.0]},
+    }
+    assert analysis.steps_to(0.6)(row) == 8  # three of the last five
+    assert analysis.steps_to(1.1)(row) == 10
+    assert analysis.correlation(row) == pytest.approx(-1)
+    assert analysis.slope({0.0: 1.0, 0.5: 2.0, 1.0: 3.0}) == pytest.approx(2)
+
+
+def test_a_planted_effect_is_found_with_its_sign_and_a_loser_is_shown():
+    results = grid()
+    for experiment in GROUPS["final"](results):
+        value = {"asymgrpo": 0.6, "grpo": 0.5}.get(experiment.method, 0.4) + experiment.seed / 1000
+        pass_at = {str(k): min(1.0, value + k / 100) for k in (1, 8, 32)}
+        results.append(finished(experiment, value, pass_at=pass_at))
+    study = Study(results)
+    difference = study.difference("final", "asymgrpo", "grpo", "countdown", analysis.accuracy)
+    assert difference.mean == pytest.approx(0.1)
+    assert difference.seeds == 10
+    shown = analysis.methods_table(study, "final", "countdown").splitlines()
+    assert shown[2].startswith("| AsymGRPO | 0.0004 | 10 | 0.625")
+    assert len(shown) == 2 + len(METHODS)
+
+
+def test_pages_are_filled_between_their_marks():
+    text = "a\n<!-- begin runs -->\nold\n<!-- end runs -->\nb\n"
+    once = analysis.fill(text, Study([]))
+    assert "old" not in once
+    assert once.startswith("a\n")
+    assert once.endswith("b\n")
+    assert analysis.fill(once, Study([])) == once
+    with pytest.raises(ValueError, match="unknown block"):
+        analysis.fill("<!-- begin run -->", Study([]))
+    with pytest.raises(ValueError, match="has no <!-- end runs -->"):
+        analysis.fill("<!-- begin runs -->", Study([]))
+
+
+def test_committed_results_are_whole():
+    rows = runner.read_results(runner.RESULTS)
+    assert len({(row["group"], row["config_hash"], row.get("of")) for row in rows}) == len(rows)
+    for row in rows:
+        assert {"engine", "method", "task", "model", "seed", "lr", "steps", "val_acc", "curve"} <= row.keys()
+        assert row["engine"] in ("verl", "light")
+        if not row.get("error"):
+            assert 0 <= row["val_acc"] <= 1
+            assert len(row["curve"]) == row["steps"]
+            assert row["lr"] in (*LEARNING_RATES, 5e-6)
