@@ -31,7 +31,7 @@ case $MODEL in
         [ "$MODEL" = small ] || TASK[1]=countdown ;;
     smollm2)
         STEPS=${STEPS:-30} STALL=${STALL:-3600}
-        PROMPTS=8 ROLLOUTS=8 PROMPT_LENGTH=128 RESPONSE_LENGTH=16 VAL_SIZE=96 VAL_SAMPLES=1 TEST_FREQ=10
+        PROMPTS=8 ROLLOUTS=8 PROMPT_LENGTH=64 RESPONSE_LENGTH=16 VAL_SIZE=96 VAL_SAMPLES=1 TEST_FREQ=10
         MICRO_BATCH=16 SAVE_FREQ=5 LR=5e-6 MEMORY_GB=14
         TASK=(--task chain_sum --prompt-style chat --levels "2x1:1,3x1:1" --train-size 256 --val-size 96) ;;
     *) die "MODEL=$MODEL is unknown; choose small, countdown or smollm2" ;;
