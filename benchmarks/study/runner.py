@@ -37,7 +37,7 @@ from benchmarks.study.experiments import GROUPS, METHODS, TASKS, Experiment, Inc
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).resolve().parent / "results"
-MODELS = Path(__file__).resolve().parent / "models"  # made once: rounding differs by machine, and warm-starts magnify it
+MODELS = Path(__file__).resolve().parent / "models"  # made once: a warm-start magnifies how machines round
 TRAIN_SIZE, HELD_OUT, SELECTION = 2048, 1200, 400  # of the held-out prompts, the first 400 choose step sizes
 SELECTION_SAMPLES, TEST_SAMPLES = 8, 32
 KS = (1, 8, 32)
