@@ -11,8 +11,12 @@ us, and stops where the user named this module in VERL_USE_EXTERNAL_MODULES, as 
 from __future__ import annotations
 
 import logging
+import re
 
 logger = logging.getLogger(f"verl.{__name__}")
+
+OLDEST = (0, 6)
+"""The first verl whose trainer accepts an estimator that it does not know itself."""
 
 
 def register_estimator() -> None:
@@ -57,12 +61,25 @@ def register_platform() -> None:
     platform_cpu.register()
 
 
+def check_verl() -> None:
+    """Raises RuntimeError, after a warning, where this verl is older than `OLDEST`."""
+    import verl
+
+    version = getattr(verl, "__version__", "")
+    if version and tuple(map(int, re.findall(r"\d+", version)[:3])) < OLDEST:
+        message = f"verl-asymgrpo: verl {version} is not supported; install verl {'.'.join(map(str, OLDEST))} or newer"
+        logger.warning(message)
+        raise RuntimeError(message)
+
+
 def register_all() -> None:
     """Registers everything this package offers.
 
     Raises:
+        RuntimeError: this verl is too old.
         Exception: the first failure, after all of them were logged.
     """
+    check_verl()
     failures = []
     for part in (
         register_estimator,

@@ -193,6 +193,8 @@ def loss_and_sums(
         is_clipped = clipped > unclipped
         is_dual_clipped = (surrogate > floor) & (modulated < 0)
         size = advantages.abs()
+        # Rows in the dtype's precision, at least float32 (a product is beyond float16), the few row sums in float64.
+        dtype = torch.promote_types(log_prob.dtype, torch.float32)
         totals: list[tuple[Tensor, Tensor | float]] = [
             (mask, 1.0),
             (mask, -bounded),
@@ -208,10 +210,8 @@ def loss_and_sums(
                 (channel, log_prob),
                 (channel, increment),
                 (channel, old_log_prob),
-                (channel, old_log_prob * advantages),
+                (channel, old_log_prob.to(dtype) * advantages),
             ]
-        # Rows in the dtype's precision (at least float32), the few row sums in float64.
-        dtype = torch.promote_types(log_prob.dtype, torch.float32)
         rows = [torch.where(where, value, 0.0).to(dtype).sum(-1) for where, value in totals]
         sums = torch.stack(rows).double().sum(-1)
     return loss, sums

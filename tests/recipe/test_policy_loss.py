@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import math
 import pickle
@@ -24,6 +25,7 @@ from recipe.asymgrpo.loss_config import EntropyModulatedLossConfig
 from recipe.asymgrpo.policy_loss import Pooled, compute_policy_loss_entropy_modulated, covariance, modulate, ratio
 
 MODES = ("token-mean", "token-sum", "seq-mean-token-sum", "seq-mean-token-sum-norm", "seq-mean-token-mean")
+MODES = tuple(mode for mode in MODES if f'"{mode}"' in inspect.getsource(agg_loss))  # verl 0.7 has no token-sum
 SHARED = ("actor/pg_clipfrac", "actor/ppo_kl", "actor/pg_clipfrac_lower")
 
 

@@ -12,13 +12,19 @@ from omegaconf import OmegaConf
 from tensordict import TensorDict
 from verl import DataProto
 from verl.trainer.ppo import metric_utils, ray_trainer
-from verl.trainer.ppo.v1 import trainer_base, utils
 
 from recipe.asymgrpo import advantage
 from verl_ext import driver_metrics
 
+try:
+    from verl.trainer.ppo.v1 import trainer_base, utils
+except ModuleNotFoundError as error:  # V1 came with verl 0.9
+    if not str(error.name).startswith("verl."):
+        raise
+    trainer_base = utils = ray_trainer
+
 ORIGINAL_METRICS, ORIGINAL_ADVANTAGE = metric_utils.compute_data_metrics, ray_trainer.compute_advantage
-TRAINERS = (ray_trainer, trainer_base)
+TRAINERS = list(dict.fromkeys((ray_trainer, trainer_base)))
 
 
 @pytest.fixture(autouse=True)
@@ -120,6 +126,7 @@ def test_moved_function_is_one_warning(trainer, monkeypatch, caplog):
     assert "metric_utils.compute_data_metrics is not where it was" in warning
 
 
+@pytest.mark.skipif(trainer_base is ray_trainer, reason="the only trainer has it where it was")
 def test_moved_advantage_costs_only_the_covariance(monkeypatch, caplog):
     monkeypatch.setattr(utils, "compute_advantage", ORIGINAL_ADVANTAGE)
     monkeypatch.delattr(ray_trainer, "compute_advantage")

@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import verl_ext.plugin
 from verl_ext.registry import RegistrationError
 
 ROOT = Path(__file__).resolve().parents[2]
+entry_points = pytest.mark.skipif(find_spec("verl.plugin") is None, reason="verl has entry points from 0.9 on")
 REPORT = """
 import json, sys
 from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY
@@ -58,6 +60,7 @@ def broken(tmp_path):
     (package / "__init__.py").write_text("raise ImportError('half of it is missing')\n")
 
 
+@entry_points
 def test_import_verl_registers_the_estimator(python):
     done = python("import verl\n" + REPORT)
     assert last_line(done) == "recipe.asymgrpo.advantage.compute_asym_grpo_advantage"
@@ -82,6 +85,7 @@ print(json.dumps(sorted({name.split(".")[0] for name in set(sys.modules) - befor
     assert last_line(python(code, VERL_USE_EXTERNAL_PLUGINS="none")) == ["recipe", "verl_ext"]
 
 
+@entry_points
 @pytest.mark.usefixtures("broken")
 def test_a_broken_plugin_is_visible_and_verl_survives(python):
     done = python("import verl\n" + REPORT)
@@ -98,6 +102,7 @@ def test_a_broken_plugin_stops_who_asked_for_it_by_name(python):
     assert done.stderr.rstrip().endswith("ImportError: half of it is missing")
 
 
+@entry_points
 def test_a_stranger_under_our_name_is_visible_and_named(python, tmp_path):
     (tmp_path / "other_plugin.py").write_text(
         "from verl.trainer.ppo.core_algos import register_adv_est\n"
@@ -120,3 +125,17 @@ def test_one_broken_part_does_not_stop_the_others(monkeypatch, caplog):
         verl_ext.plugin.register_all()
     assert reached == ["platform"]
     assert "register_estimator failed" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("version", "supported"), [("0.5.0", False), ("0.6.1", True), ("0.10.0.dev", True), ("", True)]
+)
+def test_a_verl_that_is_too_old_is_one_sentence(version, supported, monkeypatch, caplog):
+    monkeypatch.setattr("verl.__version__", version)
+    with caplog.at_level(logging.WARNING):
+        if supported:
+            verl_ext.plugin.check_verl()
+            return
+        with pytest.raises(RuntimeError, match=r"verl 0\.5\.0 is not supported; install verl 0\.6 or newer"):
+            verl_ext.plugin.register_all()
+    assert len(caplog.records) == 1
