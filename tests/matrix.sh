@@ -20,11 +20,12 @@ for version in "${VERSIONS[@]}"; do
     if [ ! -e "$venv/complete" ]; then
         echo "== verl $version: installing into $venv"
         "${PYTHON:-python3}" -m venv "$venv"
-        # numpy below 2, as verl asks for up to 0.8, and what of its time works with that.
+        # numpy below 2, as verl asks for up to 0.8, and what of its time works with that; and what verl does not name
+        # among its requirements.
         constraints=("datasets<5" "pyarrow<22" "numpy<2")
         case $version in 0.6.*) constraints+=("transformers<5") ;; 0.9.*) constraints=() ;; esac
         "$venv/bin/python" -m pip install --quiet --disable-pip-version-check torch==2.13.0 "verl==$version" \
-            "${constraints[@]}" cachetools pytest hypothesis
+            "${constraints[@]}" cachetools fastapi uvicorn pytest hypothesis
         touch "$venv/complete"
     fi
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps .

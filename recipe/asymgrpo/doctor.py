@@ -23,7 +23,7 @@ OK, WARN, FAIL = "OK", "WARN", "FAIL"
 
 # What the tests of this package have run with, and what they may be below or above (first unsupported version).
 TESTED = {
-    "verl": ("0.9.1", "0.9", "0.10"),
+    "verl": ("0.9.1", "0.6", "0.10"),
     "torch": ("2.13.0", "2.6", "3"),
     "vllm": ("0.28.0", "0.8", "1"),
     "ray": ("2.60", "2.41", "3"),
@@ -97,7 +97,10 @@ def check_plugin() -> list[Finding]:
     if done.returncode == 0 and "recipe.asymgrpo" in done.stdout:
         return [Finding(OK, "plugin", "algorithm.adv_estimator=asym_grpo is registered here")]
     cause = (done.stderr.strip().splitlines() or ["no message"])[-1]
-    return [Finding(FAIL, "plugin", f"not registered ({cause}): pip install verl-asymgrpo in this environment")]
+    remedy = "pip install verl-asymgrpo in this environment"
+    if as_numbers(version_of("verl") or "") < (0, 9):
+        remedy += ", and export VERL_USE_EXTERNAL_MODULES=verl_ext.plugin, for this verl looks for no plugins"
+    return [Finding(FAIL, "plugin", f"not registered ({cause}): {remedy}")]
 
 
 def check_ray() -> list[Finding]:

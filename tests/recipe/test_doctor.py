@@ -39,6 +39,12 @@ def test_without_the_plugin(monkeypatch, capsys):
     assert capsys.readouterr().out.endswith("mend what says FAIL first\n")
 
 
+def test_a_verl_without_entry_points(monkeypatch):
+    monkeypatch.setenv("VERL_USE_EXTERNAL_PLUGINS", "none")
+    monkeypatch.setattr(doctor, "version_of", lambda name: "0.8.0")
+    assert "export VERL_USE_EXTERNAL_MODULES=verl_ext.plugin" in one(doctor.check_plugin()).text
+
+
 def test_a_worker_without_the_plugin(monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setenv("VERL_USE_EXTERNAL_PLUGINS", "none")
@@ -48,7 +54,7 @@ def test_a_worker_without_the_plugin(monkeypatch):
 
 
 def test_versions(monkeypatch):
-    versions = {"verl": "0.6.0", "torch": "2.13.0+cu130", "vllm": None, "ray": "2.60.1", "transformers": "7.0.dev1"}
+    versions = {"verl": "0.5.0", "torch": "2.13.0+cu130", "vllm": None, "ray": "2.60.1", "transformers": "7.0.dev1"}
     monkeypatch.setattr(doctor, "version_of", versions.get)
     findings = {finding.topic: finding for finding in doctor.check_versions()}
     assert {name: findings[name].status for name in versions} == {

@@ -180,9 +180,9 @@ def check_loss(number: int) -> None:
     # From certain to hopeless, and ratios beyond what a float can hold.
     old = -noise(rng.choice((0.0, 0.5, 3.0, 50.0))).abs()
     new = old + noise(rng.choice((0.0, 0.1, 5.0, 500.0)))
-    if dtype is torch.float16:  # exp(20), where verl bounds a ratio, is beyond it
-        new = torch.minimum(new, old + 5)
     size = rng.choice((0.0, 1e-6, 1.0, 40.0, 1e3))
+    if dtype is torch.float16:  # beyond it: exp(20), where verl bounds a ratio, and products of what is far below
+        new, size = torch.minimum(new, old + 5), min(size, 40.0)
     advantages = size * torch.randn(rows, 1, generator=make).expand(rows, tokens)
     if rng.random() < 0.2:
         advantages = size * noise(1.0)  # of a token, as other estimators give them
