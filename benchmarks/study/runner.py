@@ -173,10 +173,11 @@ def in_verl(experiment: Experiment, out: Path) -> Result:
     overrides = list(experiment.overrides)
     small = experiment.model != "smollm2"  # the language model is trained with the quickstart's own settings
     if small:
+        mini_batch = light.PROMPTS // light.MINI_BATCHES
         overrides += [
             f"actor_rollout_ref.actor.optim.lr={experiment.lr:g}",
-            f"actor_rollout_ref.actor.ppo_mini_batch_size={light.PROMPTS // light.MINI_BATCHES}",
-            f"actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu={light.PROMPTS * light.ROLLOUTS // light.MINI_BATCHES}",
+            f"actor_rollout_ref.actor.ppo_mini_batch_size={mini_batch}",
+            f"actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu={mini_batch * light.ROLLOUTS}",
             f"trainer.test_freq={experiment.steps}",
         ]
     given = {"MODEL": experiment.model, "SEED": experiment.seed, "STEPS": experiment.steps, "OUT": out}
@@ -214,7 +215,7 @@ def in_verl(experiment: Experiment, out: Path) -> Result:
         "length": "response_length/mean",
     }
     steps = range(1, experiment.steps + 1)
-    series = {name: [run[key][step] for step in steps] for name, key in names.items()}
+    series: dict[str, list[Any]] = {name: [run[key][step] for step in steps] for name, key in names.items()}
     series["cov"] = [run["asymgrpo/cov_logprob_adv"].get(step) for step in steps]  # the first step has none
     for large in (merged, folder / "checkpoints"):
         shutil.rmtree(large, ignore_errors=True)
@@ -289,14 +290,27 @@ class Progress:
         """Hours."""
         every = [value for values in self.seconds.values() for value in values] or [60.0]
         hours = 0.0
-        for (group, engine, task), number in Counter((e.group, e.engine, e.task) for e in experiments).items():
+        kinds = Counter((e.group, e.engine, e.task, at_a_time(e, self.workers)) for e in experiments)
+        for (group, engine, task, places), number in kinds.items():
             typical = statistics.median(self.seconds.get((group, engine, task), every))
-            hours += number * typical / self.workers[engine] / 3600
+            hours += number * typical / places / 3600
         return hours
 
 
 def name_of(row: Result) -> str:
     return f"{row['engine']} {row['method']} {row['task']} seed {row['seed']}"
+
+
+def verl_workers() -> int:
+    """Two where the memory is there: on 2 cores that is faster than one after the other."""
+    import psutil
+
+    return 2 if psutil.virtual_memory().available > 20e9 else 1
+
+
+def at_a_time(experiment: Experiment, workers: dict[str, int]) -> int:
+    """Trainings like this one; the language model takes all cores and 14 GB by itself."""
+    return 1 if experiment.model == "smollm2" else workers[experiment.engine]
 
 
 def run_all(groups: Sequence[str], results_folder: Path, out: Path, workers: dict[str, int], hours: float) -> int:
@@ -314,7 +328,7 @@ def run_all(groups: Sequence[str], results_folder: Path, out: Path, workers: dic
             progress = Progress(results, workers)
             for task in dict.fromkeys(experiment.task for experiment in left):
                 base_model(task, out)  # before the workers race for it
-            number = workers[left[0].engine]
+            number = at_a_time(left[0], workers)
             with ProcessPoolExecutor(number, mp_context=get_context("spawn"), initializer=_start_worker) as pool:
                 queue, running = list(reversed(left)), set[Future]()
                 while queue or running:
@@ -394,13 +408,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (Incomplete, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-
-
-def verl_workers() -> int:
-    """Two where the memory is there: on 2 cores that is faster than one after the other."""
-    import psutil
-
-    return 2 if psutil.virtual_memory().available > 20e9 else 1
 
 
 def describe(groups: Sequence[str], folder: Path, workers: dict[str, int]) -> int:
