@@ -27,14 +27,18 @@ setup(
     packages=find_namespace_packages(
         include=["recipe.asymgrpo", "recipe.asymgrpo.*", "verl_ext", "verl_ext.*", "hydra_plugins"]
     ),
-    package_data={"recipe.asymgrpo.conf": ["**/*.yaml"]},
+    package_data={
+        "recipe.asymgrpo": ["py.typed", "REQUIRED_VERL.txt"],
+        "recipe.asymgrpo.conf": ["**/*.yaml"],
+        "verl_ext": ["py.typed"],
+    },
     # Nothing: it goes into an existing verl environment and must not move its torch, vllm, ray or verl.
     install_requires=[],
     extras_require={
         "cpu": CPU,
         "gpu": ["verl[vllm,fsdp]>=0.9.1,<0.10", "flash-attn", "wandb"],
         "math": ["math-verify"],
-        "dev": ["pytest>=8", "hypothesis>=6", "ruff==0.17.6", "mypy==2.4.1"],
+        "dev": ["build", "pytest>=8", "hypothesis>=6", "ruff==0.17.6", "mypy==2.4.1"],
     },
     entry_points={
         "verl.plugins": ["asymgrpo = verl_ext.plugin"],

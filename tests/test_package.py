@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tarfile
 import zipfile
 from email.parser import Parser
 from importlib.util import find_spec
@@ -19,10 +20,34 @@ def run(*command: object, **kwargs) -> str:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    out = tmp_path_factory.mktemp("wheel")
-    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", out, ROOT, cwd=out)
-    return next(out.glob("verl_asymgrpo-*.whl"))
+def built(tmp_path_factory):
+    """The source distribution, and the wheel that is made from it alone."""
+    out = tmp_path_factory.mktemp("built")
+    run(sys.executable, "-m", "build", "--outdir", out, ROOT, cwd=out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def wheel(built):
+    return next(built.glob("verl_asymgrpo-*.whl"))
+
+
+def test_source_distribution_has_what_a_checkout_runs(built):
+    (archive,) = built.glob("verl_asymgrpo-*.tar.gz")
+    with tarfile.open(archive) as source:
+        names = {name.partition("/")[2] for name in source.getnames()}
+    tracked = run("git", "ls-files", "examples", "requirements", "recipe", "verl_ext", "tests", cwd=ROOT).split()
+    assert set(tracked) - names == set()
+    assert "CHANGELOG.md" in names
+
+
+def test_into_an_empty_environment(wheel, tmp_path):
+    """Nothing else is needed to install it, or to read its knobs."""
+    run(sys.executable, "-m", "venv", tmp_path / "env")
+    python = tmp_path / "env" / "bin" / "python"
+    run(python, "-m", "pip", "install", "--quiet", "--no-index", wheel)
+    code = "from recipe.asymgrpo.config import AsymGRPOConfig as C; print(C().curve_knobs)"
+    assert run(python, "-c", code, cwd=tmp_path) == "{'beta_pos': 0.9, 'beta_neg': 0.4}\n"
 
 
 def read(wheel: Path, ending: str) -> str:
@@ -50,6 +75,7 @@ def test_contents_are_ours_only_and_recipe_stays_a_namespace(wheel):
     assert {top for top in tops if not top.endswith(".dist-info")} == {"recipe", "verl_ext", "hydra_plugins"}
     assert not {"recipe/__init__.py", "hydra_plugins/__init__.py"} & set(names)
     assert {"recipe/asymgrpo/advantage.py", "verl_ext/plugin.py", "verl_ext/platform_cpu.py"} <= set(names)
+    assert {"recipe/asymgrpo/py.typed", "verl_ext/py.typed"} <= set(names)
     assert {"hydra_plugins/verl_asymgrpo.py", "recipe/asymgrpo/conf/asymgrpo/paper.yaml"} <= set(names)
 
 
