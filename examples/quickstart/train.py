@@ -97,14 +97,38 @@ def stop(process: subprocess.Popen, members: set[psutil.Process]) -> None:
             continue
 
 
+def lines_of(log: Path, start: int = 0) -> list[tuple[str, str]]:
+    """(component, text) of each line of a verl log from byte `start` on, without Ray's colours; the component is Ray's
+    ``WorkerDict pid=123``, with ``, ip=...`` on another node, or ``driver``."""
+    colour, actor = re.compile(r"\x1b\[[\d;]*m"), re.compile(r"^\(([^)]*pid=[^)]*)\)\s*")
+    with log.open("rb") as file:
+        file.seek(start)
+        text = colour.sub("", file.read().decode(errors="replace"))
+    found = []
+    for line in text.splitlines():
+        match = actor.match(line)
+        found.append((match[1], line[match.end() :]) if match else ("driver", line))
+    return found
+
+
+def last_seen(log: Path, start: int) -> str:
+    """What each component of a run wrote last, and whether its process is still there; one line each."""
+    last = {component: text.strip() for component, text in lines_of(log, start) if text.strip()}
+    shown = []
+    for component, text in last.items():
+        pid = re.search(r"pid=(\d+)$", component)  # with an ip, it is another node's
+        state = "" if pid is None else ", running" if psutil.pid_exists(int(pid[1])) else ", ended"
+        shown.append(f"  {component}{state}: {text[:160]}")
+    return "\n".join(shown) or "  nothing was written"
+
+
 def cause_in_log(log: Path) -> str:
     """The exception that ended a verl run, from its log; Ray repeats it on its way up, so the last one that is none of
     Ray's own wrappers."""
     exception = re.compile(r"((?:\w+\.)*\w*(?:Error|Exception|Interrupt)): .+")
-    colour, actor = re.compile(r"\x1b\[[\d;]*m"), re.compile(r"^\([^)]*pid=[^)]*\)\s*")  # added by Ray
     found = []
-    for line in log.read_text(errors="replace").splitlines():
-        if match := exception.match(actor.sub("", colour.sub("", line))):
+    for _, line in lines_of(log):
+        if match := exception.match(line):
             found.append((match[1], match[0]))
     own = [text for name, text in found if not name.startswith("ray.exceptions")]
     return (own or [text for _, text in found] or ["no exception in the log"])[-1]
@@ -155,7 +179,8 @@ def train(run: Path, steps: int, stall: float, command: list[str], max_probs_dif
             if now - last_record > stall:
                 raise RunError(
                     f"nothing moved for {stall:.0f} s (last: {bar.desc}). "
-                    "If this machine is only slow, allow more: STALL=SECONDS"
+                    "If this machine is only slow, allow more: STALL=SECONDS\n"
+                    f"What was last seen of each component:\n{last_seen(log, log_start)}"
                 )
         for record in tail.read():
             check_weight_sync(record, max_probs_diff)

@@ -62,6 +62,24 @@ def test_stall_ends_the_run_and_its_processes(tmp_path):
     assert not [p for p in psutil.Process().children(recursive=True) if "1234" in p.cmdline()]
 
 
+def test_stall_says_what_was_last_seen_of_each_component(tmp_path):
+    (tmp_path / "train.log").write_text("(WorkerDict pid=1) of an earlier start\n")
+    body = r"""
+print("\x1b[36m(WorkerDict pid=999999999)\x1b[0m loading")
+print(f"\x1b[36m(TaskRunnerV1 pid={os.getpid()})\x1b[0m step 1")
+print("\x1b[36m(WorkerDict pid=999999999)\x1b[0m \x1b[33mupdating weights\x1b[0m", flush=True)
+print("(vLLMHttpServer pid=1, ip=10.0.0.2) ready", flush=True)
+time.sleep(1234)
+"""
+    with pytest.raises(train.RunError) as error:
+        train.train(tmp_path, 3, 5, command(body))
+    said = str(error.value).partition("What was last seen of each component:\n")[2].splitlines()
+    assert said[0] == "  WorkerDict pid=999999999, ended: updating weights"
+    assert said[1].startswith("  TaskRunnerV1 pid=")
+    assert said[1].endswith(", running: step 1")
+    assert said[2] == "  vLLMHttpServer pid=1, ip=10.0.0.2: ready"
+
+
 def test_failure_names_the_cause_not_ray(tmp_path):
     body = r"""
 print("\x1b[36m(TaskRunnerV1 pid=7)\x1b[0m FileNotFoundError: no such parquet")
