@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import argparse
 import math
-import random
 import re
 import statistics
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
+
+import numpy as np
 
 from benchmarks.study.experiments import (
     BETAS,
     COEFFICIENTS,
+    GROUPS,
     HEADLINE,
     LABELS,
     LEARNING_RATES,
@@ -37,6 +39,7 @@ from recipe.asymgrpo.comparison import smooth
 
 RESAMPLES = 10_000
 WINDOW = 5  # steps a training figure is averaged over
+MIN_SEEDS = 5  # for a verdict
 NEGLIGIBLE = 0.01  # of accuracy: below, a difference is none
 TASK_NAMES = {"chain_sum": "sums", "countdown": "countdown"}
 
@@ -59,10 +62,9 @@ class Estimate:
         """
         if not values:
             raise Incomplete("no finished run")
-        rng = random.Random(0)
-        means = sorted(statistics.fmean(rng.choices(values, k=len(values))) for _ in range(RESAMPLES))
-        low, high = means[round(0.025 * RESAMPLES)], means[round(0.975 * RESAMPLES) - 1]
-        return cls(statistics.fmean(values), low, high, len(values))
+        means = np.random.default_rng(0).choice(values, (RESAMPLES, len(values))).mean(1)
+        low, high = np.percentile(means, (2.5, 97.5))
+        return cls(statistics.fmean(values), float(low), float(high), len(values))
 
     def text(self, digits: int = 3, sign: bool = False) -> str:
         form = f"{'+' if sign else ''}.{digits}f"
@@ -163,6 +165,8 @@ class Finding:
     @property
     def verdict(self) -> str:
         low, high = self.estimate.low, self.estimate.high
+        if self.estimate.seeds < MIN_SEEDS:
+            return "unclear"
         if self.expected == 0:
             return "supported" if low > -NEGLIGIBLE else "not supported" if high < 0 else "unclear"
         if self.expected < 0:
@@ -176,7 +180,12 @@ class Claim:
 
     letter: str
     text: str
-    findings: list[Finding]
+    find: Callable[[], list[Finding]]
+
+    @cached_property
+    def findings(self) -> list[Finding]:
+        """Raises Incomplete where results are missing."""
+        return self.find()
 
     @property
     def verdict(self) -> str:
@@ -243,11 +252,7 @@ def coefficient_effect(
 
 
 def claims(study: Study) -> list[Claim]:
-    """All claims with what the results say of them.
-
-    Raises:
-        Incomplete: results are missing.
-    """
+    """All claims, and how to find what the results say of them."""
     places = comparison_places(study)
 
     def differences(method: str, other: str, measure: Callable[[Result], float], what: str, sign: int) -> list[Finding]:
@@ -292,35 +297,41 @@ def claims(study: Study) -> list[Claim]:
         Claim(
             "a",
             "AsymGRPO (0.9, 0.4) beats GRPO in final accuracy or in steps to a threshold",
-            differences("asymgrpo", "grpo", accuracy, "pass@1", 1) + steps_saved(),
+            lambda: differences("asymgrpo", "grpo", accuracy, "pass@1", 1) + steps_saved(),
         ),
         Claim(
             "b",
             "clip-higher adds to AsymGRPO",
-            differences("asymgrpo_clip_higher", "asymgrpo", accuracy, "pass@1", 1),
+            lambda: differences("asymgrpo_clip_higher", "asymgrpo", accuracy, "pass@1", 1),
         ),
         Claim(
             "c",
             "Pos-only keeps more entropy than REINFORCE at higher accuracy",
-            differences("pos_only", "reinforce", entropy, "entropy at the end", 1)
-            + differences("pos_only", "reinforce", accuracy, "pass@1", 1),
+            lambda: (
+                differences("pos_only", "reinforce", entropy, "entropy at the end", 1)
+                + differences("pos_only", "reinforce", accuracy, "pass@1", 1)
+            ),
         ),
         Claim(
             "d",
             "Neg-only lowers entropy at higher accuracy than REINFORCE",
-            differences("neg_only", "reinforce", entropy, "entropy at the end", -1)
-            + differences("neg_only", "reinforce", accuracy, "pass@1", 1),
+            lambda: (
+                differences("neg_only", "reinforce", entropy, "entropy at the end", -1)
+                + differences("neg_only", "reinforce", accuracy, "pass@1", 1)
+            ),
         ),
         Claim(
             "e",
             "EntDecrease and EntIncrease hurt",
-            differences("ent_decrease", "grpo", accuracy, "pass@1", -1)
-            + differences("ent_increase", "grpo", accuracy, "pass@1", -1),
+            lambda: (
+                differences("ent_decrease", "grpo", accuracy, "pass@1", -1)
+                + differences("ent_increase", "grpo", accuracy, "pass@1", -1)
+            ),
         ),
         Claim(
             "f",
             "a larger beta_pos lowers the share of prompts that no rollout solves",
-            on_tasks(
+            lambda: on_tasks(
                 "slope of the none-solved share in the last quarter over beta_pos",
                 slopes(0, "none_solved", last_quarter),
                 -1,
@@ -329,30 +340,36 @@ def claims(study: Study) -> list[Claim]:
         Claim(
             "g",
             "a larger beta_neg raises the log-probability increment of positive rollouts, up to a point (0.75 hurts)",
-            on_tasks("increment of a step, beta_neg 0.5 minus 0", step_of(0.5, 0.0, increment), 1, 5)
-            + on_tasks("increment of a step, beta_neg 0.75 minus 0.5", step_of(0.75, 0.5, increment), -1, 5)
-            + on_tasks("pass@1, beta_neg 0.75 minus 0.5", step_of(0.75, 0.5, accuracy), -1),
+            lambda: (
+                on_tasks("increment of a step, beta_neg 0.5 minus 0", step_of(0.5, 0.0, increment), 1, 5)
+                + on_tasks("increment of a step, beta_neg 0.75 minus 0.5", step_of(0.75, 0.5, increment), -1, 5)
+                + on_tasks("pass@1, beta_neg 0.75 minus 0.5", step_of(0.75, 0.5, accuracy), -1)
+            ),
         ),
         Claim(
             "h",
             "the entropy changes by -eta Cov(log pi, A), and the covariance grows with p",
-            on_tasks(
-                "GRPO: correlation over steps of Cov and entropy change",
-                lambda task: own("grpo", task, correlation),
-                -1,
-            )
-            + on_tasks("REINFORCE: the same", lambda task: own("reinforce", task, correlation), -1)
-            + on_tasks(
-                "REINFORCE: Cov at p >= 0.6 minus Cov at p < 0.4", lambda task: own("reinforce", task, gap_by_p), 1
+            lambda: (
+                on_tasks(
+                    "GRPO: correlation over steps of Cov and entropy change",
+                    lambda task: own("grpo", task, correlation),
+                    -1,
+                )
+                + on_tasks("REINFORCE: the same", lambda task: own("reinforce", task, correlation), -1)
+                + on_tasks(
+                    "REINFORCE: Cov at p >= 0.6 minus Cov at p < 0.4", lambda task: own("reinforce", task, gap_by_p), 1
+                )
             ),
         ),
         Claim(
             "i",
             "our loss: informative_coef raises entropy at equal accuracy, spurious_coef lowers it and does not hurt",
-            on_tasks("entropy, informative_coef 0.3 minus 0", coefficient(0, 0.3, entropy), 1)
-            + on_tasks("pass@1, informative_coef 0.3 minus 0", coefficient(0, 0.3, accuracy), 0)
-            + on_tasks("entropy, spurious_coef 0.3 minus 0", coefficient(1, 0.3, entropy), -1)
-            + on_tasks("pass@1, spurious_coef 0.3 minus 0", coefficient(1, 0.3, accuracy), 0),
+            lambda: (
+                on_tasks("entropy, informative_coef 0.3 minus 0", coefficient(0, 0.3, entropy), 1)
+                + on_tasks("pass@1, informative_coef 0.3 minus 0", coefficient(0, 0.3, accuracy), 0)
+                + on_tasks("entropy, spurious_coef 0.3 minus 0", coefficient(1, 0.3, entropy), -1)
+                + on_tasks("pass@1, spurious_coef 0.3 minus 0", coefficient(1, 0.3, accuracy), 0)
+            ),
         ),
     ]
 
@@ -365,7 +382,12 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def claims_table(study: Study) -> str:
     rows = []
     for claim in claims(study):
-        rows.append([f"**({claim.letter})** {claim.text}", "", "", "", f"**{claim.verdict}**"])
+        title = f"**({claim.letter})** {claim.text}"
+        try:
+            rows.append([title, "", "", "", f"**{claim.verdict}**"])
+        except Incomplete as error:
+            rows.append([title, "", "", "", f"*not complete: {error}*"])
+            continue
         for finding in claim.findings:
             estimate = finding.estimate.text(finding.digits, sign=True)
             rows.append([finding.what, finding.where, estimate, str(finding.estimate.seeds), finding.verdict])
@@ -425,6 +447,8 @@ def coefficients_table(study: Study, task: str) -> str:
         cells = [f"{informative:g}"]
         for spurious in COEFFICIENTS:
             runs = study.runs("coefficients", f"modulated({informative:g},{spurious:g})", task).values()
+            if len(runs) < 2:
+                raise Incomplete("the runs of our loss's coefficients are not there: run.sh --only coefficients")
             values, entropies = [accuracy(row) for row in runs], [at_end("entropy")(row) for row in runs]
             cells.append(
                 f"{statistics.fmean(values):.3f} ± {statistics.stdev(values):.3f}, H {statistics.fmean(entropies):.3f}"
@@ -494,9 +518,9 @@ def language_model_table(study: Study) -> str:
 
 
 def runs_table(study: Study) -> str:
-    """How many runs each group has, what they cost, and which failed why."""
+    """How many runs each group has, of how many, what they cost, and which failed why."""
     rows = []
-    for group in sorted({row["group"] for row in study.rows}):
+    for group in (*(name for name in GROUPS if name != "smoke"), "rerun"):
         every = [row for row in study.rows if row["group"] == group]
         engines = ", ".join(sorted({row["engine"] for row in every}))
         failed = [row for row in every if row.get("error")]
@@ -504,9 +528,32 @@ def runs_table(study: Study) -> str:
             f"{LABELS.get(row['method'], row['method'])} {row['task']} seed {row['seed']}: {row['error']}"
             for row in failed
         )
+        try:
+            planned = str(len(list(GROUPS[group](study.rows)))) if group in GROUPS else ""
+        except Incomplete:
+            planned = "?"
         hours = sum(row["seconds"] for row in every) / 3600
-        rows.append([group, engines, str(len(every)), f"{hours:.1f}", f"{len(failed)} {causes}".strip()])
-    return table(("group", "engine", "runs", "hours (sum over runs)", "failed, and why"), rows)
+        rows.append([group, engines, str(len(every)), planned, f"{hours:.1f}", f"{len(failed)} {causes}".strip()])
+    return table(("group", "engine", "runs", "planned", "hours (sum over runs)", "failed, and why"), rows)
+
+
+DRAWN = {
+    "methods": ("final", "Held-out pass@1, pass@8 and pass@32 of every method"),
+    "curves": ("final", "Training accuracy, none-solved share and entropy"),
+    "plane": ("plane", "Accuracy, pass@8, none-solved share and entropy over beta_pos and beta_neg"),
+    "entropy_change": ("final", "Change of entropy by a step against the covariance before it"),
+    "long": ("long", "Training accuracy and none-solved share over long runs"),
+    "language_model": ("smollm2", "SmolLM2-135M: held-out accuracy, training accuracy and entropy"),
+    "step_sizes": ("grid", "Accuracy by learning rate"),
+}
+"""Of each figure (benchmarks/study/figures.py): the group of runs that it needs, and what it shows."""
+
+
+def figure(study: Study, name: str) -> str:
+    group, shows = DRAWN[name]
+    if not study.groups[group]:
+        raise Incomplete("no finished run")
+    return f"![{shows}](results/{name}.png)"
 
 
 BLOCKS: dict[str, Callable[[Study], str]] = {
@@ -521,6 +568,7 @@ BLOCKS: dict[str, Callable[[Study], str]] = {
     "long": lambda study: "\n\n".join(f"{TASK_NAMES[task]}:\n\n{methods_table(study, 'long', task)}" for task in TASKS),
     "language-model": language_model_table,
     "reruns": reruns_table,
+    **{f"figure-{name}": partial(figure, name=name) for name in DRAWN},
 }
 """What stands between `<!-- begin NAME -->` and `<!-- end NAME -->` in docs/results.md."""
 

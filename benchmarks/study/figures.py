@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.study.analysis import (
+    DRAWN,
     TASK_NAMES,
     WINDOW,
     Study,
@@ -44,9 +45,9 @@ def draw(study: Study, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name, painter in FIGURES.items():
-        figure = painter(plt, study)
-        if figure is None:
+        if not study.groups[DRAWN[name][0]]:
             continue
+        figure = painter(plt, study)
         path = folder / f"{name}.png"
         figure.savefig(path, dpi=120, metadata={"Software": None})
         plt.close(figure)
@@ -56,8 +57,6 @@ def draw(study: Study, folder: Path) -> list[Path]:
 
 def curves(plt: Any, study: Study) -> Any:
     """Training accuracy, none-solved share and entropy of the paper's own family, on both tasks."""
-    if not study.groups["final"]:
-        return None
     panels: list[tuple[str, Callable[[Result], Sequence[float]]]] = [
         ("training accuracy", lambda row: row["curve"]),
         ("prompts that no rollout solves", lambda row: row["series"]["none_solved"]),
@@ -84,8 +83,6 @@ def curves(plt: Any, study: Study) -> Any:
 
 def methods(plt: Any, study: Study) -> Any:
     """Held-out pass@1 and pass@8 of every method at its own step size."""
-    if not study.groups["final"]:
-        return None
     figure, axes = plt.subplots(1, len(TASKS), figsize=(10, 4.8), constrained_layout=True, squeeze=False)
     for axis, task in zip(axes[0], reversed(TASKS), strict=True):
         means = {
@@ -111,8 +108,6 @@ def methods(plt: Any, study: Study) -> Any:
 
 def plane(plt: Any, study: Study) -> Any:
     """Heat maps over (beta_pos, beta_neg) with the named methods on them."""
-    if not study.groups["plane"]:
-        return None
     panels = [
         ("held-out pass@1", accuracy),
         ("held-out pass@8", pass_at(8)),
@@ -150,8 +145,6 @@ def plane(plt: Any, study: Study) -> Any:
 
 def step_sizes(plt: Any, study: Study) -> Any:
     """Accuracy on the selection prompts by step size."""
-    if not study.groups["grid"]:
-        return None
     figure, axes = plt.subplots(1, len(TASKS), figsize=(10, 3.8), constrained_layout=True, squeeze=False)
     for axis, task in zip(axes[0], reversed(TASKS), strict=True):
         for method in METHODS:
@@ -173,8 +166,6 @@ def step_sizes(plt: Any, study: Study) -> Any:
 
 def entropy_change(plt: Any, study: Study) -> Any:
     """The change of entropy by a step's update against Cov(log pi, A) before it, all steps of all seeds."""
-    if not study.groups["final"]:
-        return None
     figure, axes = plt.subplots(1, len(TASKS), figsize=(10, 3.8), constrained_layout=True, squeeze=False)
     for axis, task in zip(axes[0], reversed(TASKS), strict=True):
         for method in ("reinforce", "grpo", "asymgrpo"):
@@ -203,8 +194,6 @@ def entropy_change(plt: Any, study: Study) -> Any:
 def language_model(plt: Any, study: Study) -> Any:
     """SmolLM2-135M: held-out accuracy, training accuracy and entropy by seed."""
     rows = study.groups["smollm2"]
-    if not rows:
-        return None
     figure, axes = plt.subplots(1, 3, figsize=(10, 3.3), constrained_layout=True)
     for row in sorted(rows, key=lambda row: (row["method"], row["seed"])):
         style: dict[str, Any] = {"color": COLOUR[row["method"]], "linestyle": "-" if row["seed"] == 1 else "--"}
@@ -223,8 +212,6 @@ def language_model(plt: Any, study: Study) -> Any:
 
 def long_runs(plt: Any, study: Study) -> Any:
     """Training accuracy and none-solved share over five times as many steps."""
-    if not study.groups["long"]:
-        return None
     figure, axes = plt.subplots(1, 2 * len(TASKS), figsize=(13, 3.2), constrained_layout=True)
     for number, task in enumerate(reversed(TASKS)):
         for method in ("asymgrpo", "grpo"):

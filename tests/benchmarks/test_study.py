@@ -266,7 +266,7 @@ def test_bootstrap_interval():
     half = 1.96 * math.sqrt(0.02) / math.sqrt(5)
     assert estimate.low == pytest.approx(0.3 - half, abs=0.02)
     assert estimate.high == pytest.approx(0.3 + half, abs=0.02)
-    assert Estimate.of([0.7]) == Estimate(0.7, 0.7, 0.7, 1)
+    assert Estimate.of([0.5]) == Estimate(0.5, 0.5, 0.5, 1)
     assert Estimate.of([0.1, 0.2]) == Estimate.of([0.1, 0.2])
     with pytest.raises(Incomplete):
         Estimate.of([])
@@ -282,11 +282,12 @@ def test_bootstrap_interval():
 )  # fmt: skip
 def test_verdicts(low, high, expected, verdict):
     assert Finding("", "", Estimate((low + high) / 2, low, high, 5), expected).verdict == verdict
+    assert Finding("", "", Estimate((low + high) / 2, low, high, 4), expected).verdict == "unclear"
 
 
 def test_verdict_of_a_claim():
     def claim(*signs):
-        return Claim("x", "", [Finding("", "", Estimate(s, s - 0.1, s + 0.1, 5), 1) for s in signs]).verdict
+        return Claim("x", "", lambda: [Finding("", "", Estimate(s, s - 0.1, s + 0.1, 5), 1) for s in signs]).verdict
 
     assert claim(1, 1) == "supported"
     assert claim(1, 0) == "partly supported"
@@ -333,6 +334,34 @@ def test_pages_are_filled_between_their_marks():
         analysis.fill("<!-- begin run -->", Study([]))
     with pytest.raises(ValueError, match="has no <!-- end runs -->"):
         analysis.fill("<!-- begin runs -->", Study([]))
+
+
+def test_a_claim_without_results_does_not_hide_the_others():
+    results = grid()
+    results += [finished(e, 0.5) for e in GROUPS["final"](results) if e.method in ("asymgrpo", "grpo")]
+    lines = analysis.claims_table(Study(results)).splitlines()
+    (first,) = (line for line in lines if line.startswith("| **(a)**"))
+    assert "**not supported**" in first
+    (second,) = (line for line in lines if line.startswith("| **(b)**"))
+    assert "not complete" in second
+
+
+def test_the_committed_page_is_what_the_committed_results_give():
+    page = (ROOT / "docs" / "results.md").read_text()
+    assert analysis.fill(page, Study(runner.read_results(runner.RESULTS))) == page
+
+
+def test_the_engines_agree_in_the_committed_results():
+    study = Study(runner.read_results(runner.RESULTS))
+    for method in ("asymgrpo", "grpo"):
+        rows = [
+            line
+            for line in analysis.agreement_table(study).splitlines()
+            if line.startswith(f"| {experiments.LABELS[method]} | pass@1")
+        ]
+        if not rows:
+            pytest.skip("verl's runs are not there yet")
+        assert rows[0].endswith("| yes |")
 
 
 def test_committed_results_are_whole():
