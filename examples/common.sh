@@ -46,6 +46,7 @@ begin() {
         || die "NNODES=$NNODES needs a Ray cluster that is running: set RAY_ADDRESS, or use examples/slurm.sh (docs/recipes.md)"
     [ -z "${SLURM_NNODES:-}" ] || [ "$NNODES" -le "$SLURM_NNODES" ] \
         || die "NNODES=$NNODES, but the Slurm job has $SLURM_NNODES nodes"
+    check_paths OUT ${DATA:+DATA} ${MODEL:+MODEL}
     NAME=${RUN_NAME:-$NAME}
     RUN=$OUT/$SCRIPT/$NAME-seed$SEED
     [ -z "${RAY_ADDRESS:-}" ] || [ -n "$DRY_RUN" ] || check_cluster
@@ -113,6 +114,7 @@ prepare_data() {
             --data "$DATA/train.parquet" "$DATA/math500.parquet" | tail -n 1)
     elif [ -z "${DATA:-}" ]; then
         DATA=outputs/data
+        check_paths DATA
         if [ -n "$DRY_RUN" ]; then
             ABSENT_OK=(--absent-ok "$DATA")
         else

