@@ -92,7 +92,8 @@ nodes, gpus, patience = (int(argument) for argument in sys.argv[1:])
 try:
     ray.init(logging_level=logging.ERROR, log_to_driver=False)  # the address is in RAY_ADDRESS
 except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-    sys.exit(f"no Ray answers: {str(error).splitlines()[0]}")
+    token = "if it asks for a token: RAY_AUTH_MODE=token, and the head node's ~/.ray/auth_token"
+    sys.exit(f"no Ray answers: {str(error).splitlines()[0]} ({token})")
 until = time.monotonic() + patience
 while True:
     sizes = [int(node["Resources"].get("GPU", 0)) for node in ray.nodes() if node["Alive"]]
