@@ -25,7 +25,7 @@ for version in "${VERSIONS[@]}"; do
         constraints=("datasets<5" "pyarrow<22" "numpy<2")
         case $version in 0.6.*) constraints+=("transformers<5") ;; 0.9.*) constraints=() ;; esac
         "$venv/bin/python" -m pip install --quiet --disable-pip-version-check torch==2.13.0 "verl==$version" \
-            "${constraints[@]}" cachetools fastapi uvicorn pytest hypothesis
+            "${constraints[@]}" cachetools fastapi uvicorn TransferQueue pytest hypothesis
         touch "$venv/complete"
     fi
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps .
