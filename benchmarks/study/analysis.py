@@ -519,7 +519,7 @@ def language_model_table(study: Study) -> str:
 
 def runs_table(study: Study) -> str:
     """How many runs each group has, of how many, what they cost, and which failed why."""
-    rows = []
+    rows, whole = [], True
     for group in (*(name for name in GROUPS if name != "smoke"), "rerun"):
         every = [row for row in study.rows if row["group"] == group]
         engines = ", ".join(sorted({row["engine"] for row in every}))
@@ -532,9 +532,13 @@ def runs_table(study: Study) -> str:
             planned = str(len(list(GROUPS[group](study.rows)))) if group in GROUPS else ""
         except Incomplete:
             planned = "?"
+        whole &= planned in ("", str(len(every)))
         hours = sum(row["seconds"] for row in every) / 3600
         rows.append([group, engines, str(len(every)), planned, f"{hours:.1f}", f"{len(failed)} {causes}".strip()])
-    return table(("group", "engine", "runs", "planned", "hours (sum over runs)", "failed, and why"), rows)
+    shown = table(("group", "engine", "runs", "planned", "hours (sum over runs)", "failed, and why"), rows)
+    return (
+        shown if whole else f"**Not finished**: a verdict below may change with the runs that are missing.\n\n{shown}"
+    )
 
 
 DRAWN = {
