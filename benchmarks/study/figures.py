@@ -102,7 +102,7 @@ def methods(plt: Any, study: Study) -> Any:
         axis.set_yticks(range(len(known)), [LABELS[method] for method in known])
         axis.set_title(f"{TASK_NAMES[task]}: held-out, 95 % interval over seeds", fontsize=9)
         axis.grid(axis="x", alpha=0.3)
-        axis.legend(frameon=False, fontsize=8, loc="lower right")
+        axis.legend(frameon=False, fontsize=8, loc="upper center")
     return figure
 
 
