@@ -98,7 +98,8 @@ def check_plugin() -> list[Finding]:
         return [Finding(OK, "plugin", "algorithm.adv_estimator=asym_grpo is registered here")]
     cause = (done.stderr.strip().splitlines() or ["no message"])[-1]
     remedy = "pip install verl-asymgrpo in this environment"
-    if as_numbers(version_of("verl") or "") < (0, 9):
+    version = version_of("verl")
+    if version and as_numbers(version) < (0, 9):
         remedy += ", and export VERL_USE_EXTERNAL_MODULES=verl_ext.plugin, for this verl looks for no plugins"
     return [Finding(FAIL, "plugin", f"not registered ({cause}): {remedy}")]
 
