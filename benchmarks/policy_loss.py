@@ -80,7 +80,7 @@ def milliseconds(steps: dict[str, Callable[[], None]], repeats: int, device: str
     return times
 
 
-def peak_bytes(step: Callable[[], None], device: str) -> int:
+def peak_bytes(step: Callable[[], object], device: str) -> int:
     """Most bytes allocated at one time during a step, beyond what was there before."""
     step()
     if device == "cuda":

@@ -47,6 +47,8 @@ begin() {
     [ -z "${SLURM_NNODES:-}" ] || [ "$NNODES" -le "$SLURM_NNODES" ] \
         || die "NNODES=$NNODES, but the Slurm job has $SLURM_NNODES nodes"
     check_paths OUT ${DATA:+DATA} ${MODEL:+MODEL}
+    [ "${KEEP:-2}" != 1 ] \
+        || die "KEEP=1: verl removes the older checkpoint before the newer one counts, and a crash in between loses both; KEEP=2"
     NAME=${RUN_NAME:-$NAME}
     RUN=$OUT/$SCRIPT/$NAME-seed$SEED
     [ -z "${RAY_ADDRESS:-}" ] || [ -n "$DRY_RUN" ] || check_cluster
@@ -102,6 +104,12 @@ while True:
     if time.monotonic() > until:
         sys.exit(f"NNODES={nodes} of NGPUS_PER_NODE={gpus} are wanted; after {patience} s the nodes have {sizes} GPUs")
     time.sleep(1)
+ray.shutdown()
+
+from recipe.asymgrpo.doctor import FAIL, check_ray
+
+if failed := [finding.text for finding in check_ray() if finding.status == FAIL]:
+    sys.exit("the plugin: " + "; ".join(failed))
 END
 }
 

@@ -1,13 +1,14 @@
-"""Rejects impossible knobs of the estimator and of the loss before any worker starts.
+"""Rejects impossible knobs of the estimator and of the loss, and prompts without an answer, before any worker starts.
 
-Both validate their knobs when they are used, after models were loaded and the first batch was generated. verl's
-launcher calls ``verl.utils.config.validate_config`` first; a wrapper around it validates ours as well. Where verl has
+Knobs are validated when they are used, after models were loaded and the first batch was generated. verl's
+launcher calls ``verl.utils.config.validate_config`` first; a wrapper around it checks ours as well. Where verl has
 moved that function nothing is lost but the early moment: the same errors come later.
 """
 
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import Any
 
 
@@ -22,6 +23,7 @@ def install() -> None:
     @functools.wraps(original)
     def validate_config(config: Any, *args: Any, **kwargs: Any) -> Any:
         check(config)
+        check_prompts(config)
         return original(config, *args, **kwargs)
 
     validate_config.checks_asym_grpo = True  # type: ignore[attr-defined]
@@ -49,6 +51,28 @@ def check(config: Any) -> None:
     policy_loss = (worker.get("actor") or {}).get("policy_loss") or {}
     if policy_loss.get("loss_mode") == "entropy_modulated":
         check_policy_loss(policy_loss)
+
+
+def check_prompts(config: Any) -> None:
+    """Look at the prompts of a run that uses our reward function, which cannot do without an answer.
+
+    Files that are not here or not parquet (a hub's, HDFS) are left to verl.
+
+    Raises:
+        ValueError: see :func:`recipe.asymgrpo.reward.check_file`.
+    """
+    sections = [config.get("reward") or {}, config]  # before verl 0.8, at the top
+    paths = [(section.get("custom_reward_function") or {}).get("path") for section in sections]
+    if "pkg://recipe.asymgrpo.reward" not in paths:
+        return
+    from recipe.asymgrpo.reward import check_file
+
+    for key in ("train_files", "val_files"):
+        files = (config.get("data") or {}).get(key) or []
+        for name in [files] if isinstance(files, str) else files:
+            path = Path(str(name)).expanduser()
+            if path.suffix == ".parquet" and path.is_file():
+                check_file(path)
 
 
 def check_policy_loss(policy_loss: Any) -> None:

@@ -10,15 +10,19 @@ Ends the run, with a diagnosis, when rollout and trainer disagree about the poli
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import math
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+import zipfile
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import psutil
@@ -34,6 +38,27 @@ PHASES = {
     "vLLMHttpServer": "starting vLLM",
     "GlobalRequestLoadBalancer": "first validation",
 }
+
+
+# What verl or torch write when something outside of them is wrong, and what to do.
+REMEDIES = {
+    "No space left|PytorchStreamWriter failed|Disk quota": (
+        "A disk or quota is full: make room; the same command resumes from the last complete checkpoint."
+    ),
+    "ActorDiedError": (
+        "A process was killed. Memory is the usual reason: look for the kernel's out-of-memory killer (dmesg). "
+        "The same command resumes from the last checkpoint."
+    ),
+    "EngineDeadError": (
+        "vLLM's engine has died, and verl waits for it; the same command resumes from the last checkpoint."
+    ),
+    "rm_scores": "No reward came: the reward function must return a number, or a dict with a number as its score.",
+    "no materializable trajectories": "Every response of a step failed, so mend what failed before.",
+}
+
+
+# Written where verl then waits without end; the run gets this many seconds more.
+HOPELESS, GRACE = b"EngineDeadError", 60
 
 
 class RunError(Exception):
@@ -125,21 +150,97 @@ def last_seen(log: Path, start: int) -> str:
     shown = []
     for component, text in last.items():
         pid = re.search(r"pid=(\d+)$", component)  # with an ip, it is another node's
-        state = "" if pid is None else ", running" if psutil.pid_exists(int(pid[1])) else ", ended"
+        state = "" if pid is None else f", {doing(int(pid[1]))}"
         shown.append(f"  {component}{state}: {text[:160]}")
     return "\n".join(shown) or "  nothing was written"
 
 
-def cause_in_log(log: Path) -> str:
-    """The exception that ended a verl run, from its log; Ray repeats it on its way up, so the last one that is none of
-    Ray's own wrappers."""
+def doing(pid: int) -> str:
+    """Whether a process of this machine runs, and in which method where it is a Ray worker: Ray names it so."""
+    try:
+        process = psutil.Process(pid)
+        title, status = " ".join(process.cmdline()), process.status()
+    except psutil.Error:
+        return "ended"
+    method = re.match(r"ray::\w+\.(\w+)", title)
+    return ("stopped" if status == psutil.STATUS_STOPPED else "running") + (f" {method[1]}()" if method else "")
+
+
+def cause_in_log(log: Path, start: int = 0) -> str:
+    """The exception that ended a verl run, from its log from byte `start` on, and what may have led to it.
+
+    Ray repeats an exception on its way up, so it is the last one that is none of Ray's own wrappers. verl goes on for
+    a while without the rollouts that failed, so the commonest exception of another kind comes with it.
+    """
     exception = re.compile(r"((?:\w+\.)*\w*(?:Error|Exception|Interrupt)): .+")
     found = []
-    for _, line in lines_of(log):
+    lines = lines_of(log, start)
+    for number, (component, line) in enumerate(lines):
         if match := exception.match(line):
-            found.append((match[1], match[0]))
-    own = [text for name, text in found if not name.startswith("ray.exceptions")]
-    return (own or [text for _, text in found] or ["no exception in the log"])[-1]
+            text = match[0]
+            if match[1].endswith("ActorDiedError"):
+                text += dead_actor(line for _, line in lines[number + 1 : number + 8])
+            found.append((match[1], text, component.split()[0]))
+    own = [one for one in found if not one[0].startswith("ray.exceptions")] or found
+    if not own:
+        return "no exception in the log"
+    cause = own[-1][1]
+    before = Counter((text, component) for _, text, component in own if text != cause)
+    if before:
+        (text, component), times = before.most_common(1)[0]
+        cause += f"\nBefore it, {times} x in {component}: {text}"
+    return cause + "".join(f"\n{remedy}" for symptom, remedy in REMEDIES.items() if re.search(symptom, cause))
+
+
+def dead_actor(lines: Iterable[str]) -> str:
+    """Which one it was, from the lines below Ray's ActorDiedError."""
+    about = dict(line.strip().split(": ", 1) for line in lines if ": " in line)
+    name = about.get("class_name", "").rpartition(".")[2]
+    return f" ({name}, pid {about.get('pid', 'unknown')})" if name else ""
+
+
+def check_checkpoint(folder: Path) -> None:
+    """Raise :class:`RunError` where verl would fail on the checkpoint that it is about to resume from, or would begin
+    from nothing because it is not there.
+
+    Complete archives are recognised by their ends, so that large ones take no time; shards on the disks of other nodes
+    (RAY_ADDRESS) are not looked for.
+    """
+    tracker = folder / "latest_checkpointed_iteration.txt"
+    if not tracker.exists():
+        return
+    step = tracker.read_text(errors="replace").strip()
+    bad = faults_of(folder / f"global_step_{step}") if step.isdecimal() else [f"{tracker.name} says {step[:20]!r}"]
+    if not bad:
+        return
+    others = (path for path in folder.glob("global_step_*") if not faults_of(path))
+    intact = sorted(int(path.name.rpartition("_")[2]) for path in others)
+    remedy = (
+        f"To go on from step {intact[-1]}, which is intact: echo {intact[-1]} > {shlex.quote(str(tracker))}"
+        if intact
+        else f"No other checkpoint is intact. To begin again: mv {shlex.quote(str(folder))} elsewhere"
+    )
+    raise RunError(f"the checkpoint of step {step or '?'} cannot be resumed from: {', '.join(bad)}.\n{remedy}")
+
+
+def faults_of(checkpoint: Path) -> list[str]:
+    """What a checkpoint of verl lacks, in words."""
+    if not checkpoint.is_dir():
+        return [f"{checkpoint} does not exist"]
+    shards = list(checkpoint.glob("actor/*.pt"))
+    found = [f"{path} is cut off or damaged" for path in sorted(shards) if not zipfile.is_zipfile(path)]
+    if not os.environ.get("RAY_ADDRESS"):
+        ranks = {tuple(map(int, re.findall(r"\d+", path.name))) for path in shards}
+        world = max((size for size, _ in ranks), default=1)
+        found += [
+            f"{name} is missing"
+            for rank in range(world)
+            for kind in ("model", "optim", "extra_state")
+            if not (name := checkpoint / "actor" / f"{kind}_world_size_{world}_rank_{rank}.pt").exists()
+        ]
+    if not zipfile.is_zipfile(checkpoint / "data.pt"):
+        found.append(f"{checkpoint / 'data.pt'} is missing or damaged")
+    return found
 
 
 def train(run: Path, steps: int, stall: float, command: list[str], max_probs_diff: float = MAX_PROBS_DIFF) -> dict:
@@ -149,8 +250,16 @@ def train(run: Path, steps: int, stall: float, command: list[str], max_probs_dif
         ``seconds`` (of this start), ``startup_seconds`` (until verl's first record) and ``peak_memory_gb``.
 
     Raises:
-        RunError: verl ended early, the weight sync failed, or no record came for `stall` seconds.
+        RunError: another training of this folder is running, its last checkpoint is damaged, verl ended early, the
+            weight sync failed, or no record came for `stall` seconds.
     """
+    # Inherited by verl's launcher, so that it outlives a watcher that was killed.
+    lock = (run / "lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise RunError(f"another training of {run} is running; two would overwrite each other's checkpoints") from None
+    check_checkpoint(run / "checkpoints")
     log = run / "train.log"
     number = sum(1 for _ in run.glob("metrics-*.jsonl"))
     tail = MetricsTail(run / f"metrics-{number:03d}.jsonl")
@@ -159,12 +268,18 @@ def train(run: Path, steps: int, stall: float, command: list[str], max_probs_dif
         command = [*command, *cluster_variables(env)]
     began = last_record = time.monotonic()
     startup, peak, next_memory = math.nan, 0, 0.0
-    members: set[psutil.Process] = set()
+    hopeless, members = False, set[psutil.Process]()
 
     with log.open("ab") as output:
-        log_start = output.tell()
+        log_start = searched = output.tell()
         process = subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=env, start_new_session=True
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env=env,
+            start_new_session=True,
+            pass_fds=[lock.fileno()],
         )
     root = psutil.Process(process.pid)
     bar = tqdm(
@@ -180,6 +295,9 @@ def train(run: Path, steps: int, stall: float, command: list[str], max_probs_dif
                 check_weight_sync(record, max_probs_diff)
                 show(bar, record)
             if now >= next_memory:
+                searched, found = search(log, searched, HOPELESS)
+                if found and not hopeless:
+                    hopeless, stall = True, min(stall, now - last_record + GRACE)
                 members.update(root.children(recursive=True) if root.is_running() else ())
                 peak = max(peak, memory_of(root))
                 # Reading the page tables of large processes takes time, and holds them up.
@@ -187,24 +305,35 @@ def train(run: Path, steps: int, stall: float, command: list[str], max_probs_dif
                 if math.isnan(startup) and (phase := phase_in_log(log, log_start)):
                     bar.set_description(phase, refresh=not bar.desc.startswith(phase))
             if now - last_record > stall:
+                advice = "" if hopeless else "If this machine is only slow, allow more: STALL=SECONDS\n"
                 raise RunError(
-                    f"nothing moved for {stall:.0f} s (last: {bar.desc}). "
-                    "If this machine is only slow, allow more: STALL=SECONDS\n"
+                    f"nothing moved for {stall:.0f} s (last: {bar.desc.strip(': ')}, {bar.n} of {steps} steps). "
+                    f"{advice}"
+                    f"Cause: {cause_in_log(log, log_start)}\n"
                     f"What was last seen of each component:\n{last_seen(log, log_start)}"
                 )
         for record in tail.read():
             check_weight_sync(record, max_probs_diff)
             show(bar, record)
         if process.returncode != 0:
-            raise RunError(f"verl ended with exit code {process.returncode}: {cause_in_log(log)}")
+            raise RunError(f"verl ended with exit code {process.returncode}: {cause_in_log(log, log_start)}")
     finally:
         bar.close()
         stop(process, members)
+        lock.close()
     return {
         "seconds": round(time.monotonic() - began, 1),
         "startup_seconds": round(startup, 1),
         "peak_memory_gb": round(peak / 1e9, 2),
     }
+
+
+def search(path: Path, start: int, wanted: bytes) -> tuple[int, bool]:
+    """Where to go on next time, and whether `wanted` stands in the file from byte `start` on."""
+    with path.open("rb") as file:
+        file.seek(start)
+        text = file.read()
+    return start + max(len(text) - len(wanted), 0), wanted in text
 
 
 def phase_in_log(log: Path, start: int) -> str | None:

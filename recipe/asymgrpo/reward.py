@@ -14,6 +14,7 @@ import re
 import threading
 from collections.abc import Callable, Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from recipe.asymgrpo.verifier import MAX_CHARS, Verifier
@@ -63,15 +64,13 @@ def compute_score(
         do not name it. verl logs the mean of the numbers in validation.
 
     Raises:
-        ValueError: a data source this file has no scorer for.
+        ValueError: a data source this file has no scorer for, or no expected answer. verl leaves out a response whose
+            score raises, and goes on, so `check_file` finds such rows before a training.
         ModuleNotFoundError: reasoning-gym is not installed.
         recipe.asymgrpo.verifier.VerifierError: math-verify is not installed.
     """
-    if not isinstance(data_source, str) or not (data_source.startswith(PREFIX) or MATH.search(data_source)):
-        raise ValueError(
-            f"no scorer for data_source {data_source!r}: known are '{PREFIX}<task>' of reasoning-gym, and mathematics "
-            "in \\boxed{} under any name with math, aime, amc, olympiad, minerva or gsm8k in it"
-        )
+    if fault := fault_of(data_source, ground_truth):
+        raise ValueError(fault)
     if not data_source.startswith(PREFIX):
         pred = last_boxed(solution_str)
         verdict = _verifier.equal(str(ground_truth), pred)
@@ -96,6 +95,38 @@ def compute_score(
         logger.warning("%s: the scorer failed on %r: %r; counted as wrong", data_source, answer[:80], error)
         correct = 0.0
     return {"score": correct, "acc": correct, "pred": answer, "gave_up": 0.0, "set": data_source}
+
+
+def fault_of(data_source: Any, ground_truth: Any) -> str | None:
+    """Why no response can be scored for such a row, in words; None where it can."""
+    if not isinstance(data_source, str) or not (data_source.startswith(PREFIX) or MATH.search(data_source)):
+        return (
+            f"no scorer for data_source {data_source!r}: known are '{PREFIX}<task>' of reasoning-gym, and mathematics "
+            "in \\boxed{} under any name with math, aime, amc, olympiad, minerva or gsm8k in it"
+        )
+    if ground_truth is None or not str(ground_truth).strip():
+        return f"reward_model.ground_truth is {ground_truth!r}: a row without an answer cannot be scored"
+    return None
+
+
+def check_file(path: str | Path) -> None:
+    """Look for rows of a parquet file of prompts, in verl's layout, that this file could not score.
+
+    Raises:
+        ValueError: there are some; it names the first of them, counted from 0, and why.
+    """
+    import pyarrow.parquet as pq
+
+    wanted = {"data_source", "reward_model"} & set(pq.read_schema(path).names)
+    rows = pq.read_table(path, columns=sorted(wanted)).to_pylist()
+    faults = {}
+    for number, row in enumerate(rows):
+        if fault := fault_of(row.get("data_source"), (row.get("reward_model") or {}).get("ground_truth")):
+            faults[number] = fault
+    if faults:
+        first, fault = next(iter(faults.items()))
+        others = f" ({len(faults) - 1} more rows of {len(rows)} have such a fault)" if len(faults) > 1 else ""
+        raise ValueError(f"{path}, row {first}: {fault}{others}. Mend the rows or leave them out.")
 
 
 def last_boxed(text: Any) -> str:

@@ -207,6 +207,7 @@ def test_two_fsdp2_ranks_with_the_modulated_loss(out):
         "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=16",
     ]
     settings += ["actor_rollout_ref.actor.use_kl_loss=True"]  # a reference model on the CPU
+    settings += ["actor_rollout_ref.actor.policy_loss.spurious_coef=0.3"]
     finish(start(out, "+asymgrpo=modulated", *settings, STEPS="2", NGPUS="2", SEED="2"))
     (run,) = (out / "small").glob("modulated-*-seed2")
     check(run, 2)

@@ -3,9 +3,13 @@
 import importlib.util
 import json
 import math
+import os
+import re
+import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import psutil
@@ -80,6 +84,25 @@ time.sleep(1234)
     assert said[2] == "  vLLMHttpServer pid=1, ip=10.0.0.2: ready"
 
 
+def test_a_dead_engine_is_not_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "GRACE", 3)
+    body = "record(1)\nprint('(Server pid=1) vllm.EngineDeadError: it is', flush=True)\ntime.sleep(1234)"
+    began = time.monotonic()
+    with pytest.raises(train.RunError, match=r"1 of 3 steps\)[\s\S]*EngineDeadError: it is\nvLLM's engine has died"):
+        train.train(tmp_path, 3, 600, command(body))
+    assert time.monotonic() - began < 60
+
+
+def test_a_dead_actor_is_named(tmp_path):
+    body = r"""
+print("ray.exceptions.ActorDiedError: The actor died unexpectedly before finishing this task.")
+print("\tclass_name: create_colocated_worker_cls.<locals>.WorkerDict\n\tactor_id: f0\n\tpid: 14175\n\tip: 10.0.0.2")
+sys.exit(1)
+"""
+    with pytest.raises(train.RunError, match=r"\(WorkerDict, pid 14175\)\nA process was killed"):
+        train.train(tmp_path, 3, 30, command(body))
+
+
 def test_failure_names_the_cause_not_ray(tmp_path):
     body = r"""
 print("\x1b[36m(TaskRunnerV1 pid=7)\x1b[0m FileNotFoundError: no such parquet")
@@ -88,6 +111,107 @@ sys.exit(3)
 """
     with pytest.raises(train.RunError, match="exit code 3: FileNotFoundError: no such parquet"):
         train.train(tmp_path, 3, 30, command(body))
+
+
+def test_failure_names_what_failed_before(tmp_path):
+    """verl goes on without the rollouts that failed, until none is left; an earlier start is not looked at."""
+    (tmp_path / "train.log").write_text("OSError: of an earlier start\n" * 9)
+    body = r"""
+for _ in range(3):
+    print("(AgentLoopWorkerTQ pid=7, ip=10.0.0.2) ZeroDivisionError: the reward tripped")
+print("(AgentLoopWorkerTQ pid=7) KeyError: 'once'")
+print("RuntimeError: groups with no materializable trajectories")
+sys.exit(1)
+"""
+    with pytest.raises(train.RunError) as error:
+        train.train(tmp_path, 3, 30, command(body))
+    said = str(error.value).splitlines()
+    assert said[0].endswith("RuntimeError: groups with no materializable trajectories")
+    assert said[1] == "Before it, 3 x in AgentLoopWorkerTQ: ZeroDivisionError: the reward tripped"
+    assert said[2].startswith("Every response of a step failed")
+    with pytest.raises(train.RunError, match=r"no exception in the log$"):
+        train.train(tmp_path, 3, 30, command("sys.exit(9)"))
+
+
+def test_full_disk_gets_a_remedy(tmp_path):
+    body = "print('OSError: [Errno 28] No space left on device: x')\nsys.exit(1)"
+    with pytest.raises(train.RunError, match=r"No space left.*\nA disk or quota is full: make room"):
+        train.train(tmp_path, 3, 30, command(body))
+
+
+def test_two_trainings_of_one_folder(tmp_path):
+    """The lock is the launcher's, so it holds after its watcher has been killed, and no longer than the launcher."""
+    run = [sys.executable, str(SCRIPT), "--run", str(tmp_path), "--steps", "3", "--", *command("time.sleep(600)")]
+    watcher = psutil.Popen(run, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not (children := watcher.children()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    watcher.kill()
+    watcher.wait()
+    with pytest.raises(train.RunError, match=r"another training of .* is running"):
+        train.train(tmp_path, 3, 30, command(GOOD))
+    children[0].kill()
+    psutil.wait_procs(children, timeout=10)
+    train.train(tmp_path, 3, 30, command(GOOD))
+
+
+def make_checkpoint(folder: Path, step: int, world: int = 1) -> Path:
+    """A checkpoint as verl leaves it; the archives are empty."""
+    checkpoint = folder / f"global_step_{step}"
+    (checkpoint / "actor").mkdir(parents=True)
+    for name in ["data"] + [
+        f"actor/{kind}_world_size_{world}_rank_{rank}"
+        for rank in range(world)
+        for kind in ("model", "optim", "extra_state")
+    ]:
+        with zipfile.ZipFile(checkpoint / f"{name}.pt", "w") as archive:
+            archive.writestr("data", b"0" * 1000)
+    (folder / "latest_checkpointed_iteration.txt").write_text(str(step))
+    return checkpoint
+
+
+def test_intact_checkpoints_pass(tmp_path):
+    train.check_checkpoint(tmp_path / "none")
+    train.check_checkpoint(tmp_path)
+    make_checkpoint(tmp_path, 10, world=2)
+    train.check_checkpoint(tmp_path)
+
+
+SPOIL = {
+    "cut off or damaged": lambda checkpoint: os.truncate(checkpoint / "actor" / "model_world_size_2_rank_1.pt", 500),
+    "optim_world_size_2_rank_1.pt is missing": lambda checkpoint: (
+        checkpoint / "actor" / "optim_world_size_2_rank_1.pt"
+    ).unlink(),
+    "data.pt is missing": lambda checkpoint: (checkpoint / "data.pt").unlink(),
+    "does not exist": shutil.rmtree,
+    "says ''": lambda checkpoint: (checkpoint.parent / "latest_checkpointed_iteration.txt").write_text(""),
+}
+
+
+@pytest.mark.parametrize("fault", SPOIL)
+def test_damaged_checkpoint_is_named_with_the_way_on(tmp_path, fault):
+    folder = tmp_path / "with space" / "checkpoints"
+    make_checkpoint(folder, 10, world=2)
+    SPOIL[fault](make_checkpoint(folder, 20, world=2))
+    with pytest.raises(train.RunError, match=fault) as error:
+        train.train(folder.parent, 3, 30, command(GOOD))
+    assert not (folder.parent / "train.log").exists(), "it was started"
+    remedy = re.search(r"intact: (echo .*)", str(error.value))[1]
+    subprocess.run(["bash", "-c", remedy], check=True)
+    train.check_checkpoint(folder)
+
+
+def test_no_intact_checkpoint_left(tmp_path):
+    (make_checkpoint(tmp_path, 20) / "data.pt").unlink()
+    with pytest.raises(train.RunError, match=r"No other checkpoint is intact. To begin again: mv "):
+        train.check_checkpoint(tmp_path)
+
+
+def test_shards_of_other_nodes_are_not_missed(tmp_path, monkeypatch):
+    shutil.rmtree(make_checkpoint(tmp_path, 20) / "actor")
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    train.check_checkpoint(tmp_path)
 
 
 def test_a_running_cluster_gets_the_loggers_variables(tmp_path, monkeypatch):

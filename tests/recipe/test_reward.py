@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recipe.asymgrpo import reward
-from recipe.asymgrpo.data import procedural_rows
-from recipe.asymgrpo.reward import compute_score, extract_answer
+from recipe.asymgrpo.data import procedural_rows, write_parquet
+from recipe.asymgrpo.reward import check_file, compute_score, extract_answer
 
 pytest.importorskip("reasoning_gym")
 
@@ -138,3 +138,27 @@ def test_countdown_evaluates_arithmetic_only(text, monkeypatch):
     monkeypatch.setattr(reward, "_scorer", lambda task: lambda answer, entry: seen.append(answer) or 0.0)
     solve(text)
     assert all(set(answer) <= set("0123456789 +-*/()") and "**" not in answer for answer in seen)
+
+
+@pytest.mark.parametrize("truth", [None, "", "  "])
+def test_a_row_without_an_answer_is_an_error(truth):
+    with pytest.raises(ValueError, match="row without an answer"):
+        compute_score("math", r"\boxed{}", truth)
+    with pytest.raises(ValueError, match="row without an answer"):
+        score("None", truth)
+
+
+def test_files_are_looked_through(tmp_path):
+    rows = procedural_rows(train_size=6, val_size=1)["train"]
+    good = write_parquet({"train": rows}, tmp_path)["train"]
+    check_file(good)
+    rows[4]["reward_model"]["ground_truth"] = None
+    rows[5]["data_source"] = "poems"
+    with pytest.raises(ValueError, match=r"train.parquet, row 4: .*without an answer.* \(1 more rows of 6") as error:
+        check_file(write_parquet({"train": rows}, tmp_path)["train"])
+    assert "Mend the rows" in str(error.value)
+    rows[4]["reward_model"] = {"style": "rule", "ground_truth": "7"}
+    with pytest.raises(ValueError, match=r"row 5: no scorer for data_source 'poems'"):
+        check_file(write_parquet({"train": rows}, tmp_path)["train"])
+    with pytest.raises(ValueError, match=r"row 0: reward_model.ground_truth is None"):
+        check_file(write_parquet({"train": [{"data_source": "math"}]}, tmp_path)["train"])

@@ -1,5 +1,7 @@
 """A bad knob ends a run in verl's launcher, not after the first batch."""
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import verl.utils.config
 from omegaconf import OmegaConf
@@ -94,3 +96,19 @@ def test_pass_k_beyond_the_group():
     many.actor_rollout_ref.rollout.n = 3
     with pytest.raises(ConfigError, match=r"pass_k=4 .*rollout\.n=3"):
         early_check.check(many)
+
+
+@pytest.mark.parametrize("at_the_top", [False, True])
+def test_prompts_without_an_answer_end_a_run_with_our_reward(tmp_path, launcher, at_the_top):
+    path = tmp_path / "train.parquet"
+    pq.write_table(pa.table({"data_source": ["math"], "reward_model": [{"ground_truth": None}]}), path)
+    function = {"custom_reward_function": {"path": "pkg://recipe.asymgrpo.reward"}}
+    ours = config()
+    ours.update(function if at_the_top else {"reward": function})
+    ours.data = {"train_files": [str(path)], "val_files": str(tmp_path / "absent.parquet")}
+    with pytest.raises(ValueError, match=r"row 0: .*without an answer"):
+        verl.utils.config.validate_config(ours, False, use_critic=False)
+    assert launcher == []
+    other = config()
+    other.data = ours.data
+    verl.utils.config.validate_config(other, False, use_critic=False)
