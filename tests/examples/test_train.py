@@ -86,9 +86,12 @@ time.sleep(1234)
 
 def test_a_dead_engine_is_not_waited_for(tmp_path, monkeypatch):
     monkeypatch.setattr(train, "GRACE", 3)
-    body = "record(1)\nprint('(Server pid=1) vllm.EngineDeadError: it is', flush=True)\ntime.sleep(1234)"
+    line = "(Server pid=1) ERROR 11-25 01:51:20 [async_llm.py:744] vllm.v1.EngineDeadError: it is"
+    body = f"record(1)\nprint({line!r}, flush=True)\ntime.sleep(1234)"
     began = time.monotonic()
-    with pytest.raises(train.RunError, match=r"1 of 3 steps\)[\s\S]*EngineDeadError: it is\nvLLM's engine has died"):
+    with pytest.raises(
+        train.RunError, match=r"1 of 3 steps\)[\s\S]*Cause: vllm.v1.EngineDeadError: it is\nvLLM's engine has died"
+    ):
         train.train(tmp_path, 3, 600, command(body))
     assert time.monotonic() - began < 60
 
@@ -133,10 +136,16 @@ sys.exit(1)
         train.train(tmp_path, 3, 30, command("sys.exit(9)"))
 
 
-def test_full_disk_gets_a_remedy(tmp_path):
-    body = "print('OSError: [Errno 28] No space left on device: x')\nsys.exit(1)"
-    with pytest.raises(train.RunError, match=r"No space left.*\nA disk or quota is full: make room"):
-        train.train(tmp_path, 3, 30, command(body))
+@pytest.mark.parametrize(
+    "text",
+    [
+        "OSError: [Errno 28] No space left on device: x",
+        "RuntimeError: [enforce fail at inline_container.cc:672] . unexpected pos 407552 vs 407440",  # torch.save's
+    ],
+)
+def test_full_disk_gets_a_remedy(tmp_path, text):
+    with pytest.raises(train.RunError, match=r"exit code 1: .*\nA disk or quota is full: make room"):
+        train.train(tmp_path, 3, 30, command(f"print({text!r})\nsys.exit(1)"))
 
 
 def test_two_trainings_of_one_folder(tmp_path):

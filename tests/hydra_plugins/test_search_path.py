@@ -96,7 +96,7 @@ def test_a_preset_changes_the_estimator_only(preset):
                 "policy_loss._target_": "recipe.asymgrpo.loss_config.EntropyModulatedLossConfig",
                 "policy_loss.loss_mode": "entropy_modulated",
                 "policy_loss.informative_coef": 0.1,
-                "policy_loss.spurious_coef": 0.3,
+                "policy_loss.spurious_coef": 0.0,
                 "policy_loss.modulation_cap": 0.5,
             },
         ),
