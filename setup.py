@@ -16,7 +16,7 @@ CPU = [
 
 setup(
     name="verl-asymgrpo",
-    version="0.1.0.dev0",
+    version="0.1.0",
     description="AsymGRPO for verl: separate exponents for successes and failures keep exploration alive in RLVR",
     long_description=(here / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",

@@ -102,7 +102,7 @@ choose_cpu() {
     )
     # A cluster that is running has its own resources.
     [ -n "${RAY_ADDRESS:-}" ] || CPU+=(
-        ray_kwargs.ray_init.num_cpus=8
+        ray_kwargs.ray_init.num_cpus=$((8 > 3 * $1 + 2 ? 8 : 3 * $1 + 2)) # verl asks for 3 a rank, whatever there is
         +ray_kwargs.ray_init.num_gpus="$1"
         +ray_kwargs.ray_init.address=local
         +ray_kwargs.ray_init.include_dashboard=False

@@ -228,17 +228,17 @@ def faults_of(checkpoint: Path) -> list[str]:
     """What a checkpoint of verl lacks, in words."""
     if not checkpoint.is_dir():
         return [f"{checkpoint} does not exist"]
-    shards = list(checkpoint.glob("actor/*.pt"))
-    found = [f"{path} is cut off or damaged" for path in sorted(shards) if not zipfile.is_zipfile(path)]
+    actor = checkpoint / "actor"
+    shards = sorted(actor.glob("*.pt"))
+    found = [f"{path} is cut off or damaged" for path in shards if not zipfile.is_zipfile(path)]
     if not os.environ.get("RAY_ADDRESS"):
-        ranks = {tuple(map(int, re.findall(r"\d+", path.name))) for path in shards}
-        world = max((size for size, _ in ranks), default=1)
-        found += [
-            f"{name} is missing"
-            for rank in range(world)
-            for kind in ("model", "optim", "extra_state")
-            if not (name := checkpoint / "actor" / f"{kind}_world_size_{world}_rank_{rank}.pt").exists()
-        ]
+        # model_world_size_2_rank_0.pt, optim_..., extra_state_...: whatever was saved, each rank has it.
+        parts = [re.fullmatch(r"(.+)_world_size_(\d+)_rank_\d+", path.stem) for path in shards]
+        for kind, world in sorted({part.groups() for part in parts if part}):
+            names = (actor / f"{kind}_world_size_{world}_rank_{rank}.pt" for rank in range(int(world)))
+            found += [f"{name} is missing" for name in names if not name.exists()]
+        if not (actor.is_dir() and any(actor.iterdir())):
+            found.append(f"{actor} is missing or empty")
     if not zipfile.is_zipfile(checkpoint / "data.pt"):
         found.append(f"{checkpoint / 'data.pt'} is missing or damaged")
     return found

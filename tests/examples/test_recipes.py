@@ -140,6 +140,7 @@ MISTAKES = {
     "mini-batch too large": ([], {"MINI_BATCH": "2048"}, "is more than data.train_batch_size"),
     "scale": ([], {"SCALE": "small"}, "SCALE=small is unknown"),
     "path as method": ([], {"METHOD": "../../secret"}, "is not a name"),
+    "one checkpoint": ([], {"KEEP": "1"}, "a crash in between loses both"),
 }
 
 

@@ -183,7 +183,10 @@ def make_checkpoint(folder: Path, step: int, world: int = 1) -> Path:
 def test_intact_checkpoints_pass(tmp_path):
     train.check_checkpoint(tmp_path / "none")
     train.check_checkpoint(tmp_path)
-    make_checkpoint(tmp_path, 10, world=2)
+    checkpoint = make_checkpoint(tmp_path, 10, world=2)
+    train.check_checkpoint(tmp_path)
+    for path in checkpoint.glob("actor/optim*"):  # actor.checkpoint.save_contents without the optimizer
+        path.unlink()
     train.check_checkpoint(tmp_path)
 
 
@@ -192,6 +195,7 @@ SPOIL = {
     "optim_world_size_2_rank_1.pt is missing": lambda checkpoint: (
         checkpoint / "actor" / "optim_world_size_2_rank_1.pt"
     ).unlink(),
+    "actor is missing or empty": lambda checkpoint: shutil.rmtree(checkpoint / "actor"),
     "data.pt is missing": lambda checkpoint: (checkpoint / "data.pt").unlink(),
     "does not exist": shutil.rmtree,
     "says ''": lambda checkpoint: (checkpoint.parent / "latest_checkpointed_iteration.txt").write_text(""),
