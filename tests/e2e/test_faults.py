@@ -441,7 +441,9 @@ def test_cluster_that_was_started_before_the_plugin_was_installed(out, tmp_path)
         done = subprocess.run(train, cwd=checkout, env=env, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 1, done.stdout + done.stderr
         assert "install verl-asymgrpo on that node, before ray start" in done.stderr
-        assert time.monotonic() - began < 120
+        took = time.monotonic() - began
+        print(f"refused after {took:.0f} s")
+        assert took < 120
         wheel = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, ROOT]
         subprocess.run(wheel, check=True)
         (built,) = tmp_path.glob("verl_asymgrpo-*.whl")
