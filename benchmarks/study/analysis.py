@@ -528,13 +528,21 @@ def runs_table(study: Study) -> str:
             f"{LABELS.get(row['method'], row['method'])} {row['task']} seed {row['seed']}: {row['error']}"
             for row in failed
         )
-        try:
-            planned = str(len(list(GROUPS[group](study.rows)))) if group in GROUPS else ""
-        except Incomplete:
-            planned = "?"
-        whole &= planned in ("", str(len(every)))
+        runs, planned = str(len(every)), ""
+        if group in GROUPS:
+            try:
+                hashes = {experiment.config_hash for experiment in GROUPS[group](study.rows)}
+            except Incomplete:
+                planned, whole = "?", False
+            else:
+                current = sum(row["config_hash"] in hashes for row in every)
+                planned, whole = str(len(hashes)), whole and current == len(hashes)
+                # Nothing is dropped: runs of a method that was defined otherwise stay in the results.
+                runs = f"{current}" + (
+                    f" + {len(every) - current} of an earlier definition" if current < len(every) else ""
+                )
         hours = sum(row["seconds"] for row in every) / 3600
-        rows.append([group, engines, str(len(every)), planned, f"{hours:.1f}", f"{len(failed)} {causes}".strip()])
+        rows.append([group, engines, runs, planned, f"{hours:.1f}", f"{len(failed)} {causes}".strip()])
     shown = table(("group", "engine", "runs", "planned", "hours (sum over runs)", "failed, and why"), rows)
     return (
         shown if whole else f"**Not finished**: a verdict below may change with the runs that are missing.\n\n{shown}"

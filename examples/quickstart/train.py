@@ -10,6 +10,7 @@ Ends the run, with a diagnosis, when rollout and trainer disagree about the poli
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fcntl
 import json
 import math
@@ -319,9 +320,13 @@ def train(run: Path, steps: int, stall: float, command: list[str], max_probs_dif
         if process.returncode != 0:
             raise RunError(f"verl ended with exit code {process.returncode}: {cause_in_log(log, log_start)}")
     finally:
-        bar.close()
-        stop(process, members)
-        lock.close()
+        try:
+            bar.close()  # fails where nobody reads what we write any more
+        finally:
+            with contextlib.suppress(psutil.Error):  # it has ended
+                members.update(root.children(recursive=True))
+            stop(process, members)
+            lock.close()
     return {
         "seconds": round(time.monotonic() - began, 1),
         "startup_seconds": round(startup, 1),
@@ -383,8 +388,10 @@ def main() -> int:
     command = options.command[1:] if options.command[:1] == ["--"] else options.command
     options.run.mkdir(parents=True, exist_ok=True)
 
-    # A TERM is treated like Ctrl-C: it must not leave Ray and vLLM behind.
+    # A TERM, or a terminal that is closed, is treated like Ctrl-C: it must not leave Ray and vLLM behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
     try:
         facts = train(options.run, options.steps, options.stall, command, options.max_probs_diff)
     except KeyboardInterrupt:

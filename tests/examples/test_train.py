@@ -6,6 +6,7 @@ import math
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -163,6 +164,22 @@ def test_two_trainings_of_one_folder(tmp_path):
     children[0].kill()
     psutil.wait_procs(children, timeout=10)
     train.train(tmp_path, 3, 30, command(GOOD))
+
+
+@pytest.mark.parametrize("signal_", [signal.SIGTERM, signal.SIGHUP])
+def test_nothing_is_left_behind_where_nobody_reads(tmp_path, signal_):
+    """As when a terminal is closed: the progress bar cannot be written any more."""
+    run = [sys.executable, str(SCRIPT), "--run", str(tmp_path), "--steps", "3", "--", *command("time.sleep(600)")]
+    watcher = psutil.Popen(run, stderr=subprocess.PIPE, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))
+    deadline = time.monotonic() + 60
+    while not (children := watcher.children()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    watcher.stderr.close()
+    watcher.send_signal(signal_)
+    watcher.wait(60)
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert not alive
 
 
 def make_checkpoint(folder: Path, step: int, world: int = 1) -> Path:
