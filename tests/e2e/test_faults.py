@@ -16,15 +16,15 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections import defaultdict
 from pathlib import Path
 
 import psutil
 import pytest
 
+from trainings import expected_advantages, groups_of, records
+
 ROOT = Path(__file__).resolve().parents[2]
-PAPER = (0.9, 0.4)  # beta_pos, beta_neg of `asymgrpo`, from the paper
-DEATH = 180  # seconds from the fault to the end of the run where a process dies; Ray itself takes some 30 to notice
+DEATH = 180  # seconds from the fault to the end of the run where a process dies
 STALL = 120  # seconds without a step that end a run here; a start takes some 60 on 2 cores
 END_OF_A_STALL = STALL + 60  # and what it takes to shut Ray down
 WATCHER = "examples/quickstart/train.py"
@@ -39,7 +39,7 @@ def out(tmp_path_factory) -> Path:
 
 
 class Training:
-    """The quickstart on four prompts a step and a checkpoint every step, with its output in a file."""
+    """The quickstart with a checkpoint every step, and its output in a file."""
 
     def __init__(self, out: Path, name: str, *overrides: str, before: str = "", **knobs: str):
         self.log, number = out / f"{name}.out", 1
@@ -49,7 +49,6 @@ class Training:
         settings = ["data.val_max_samples=64", "trainer.save_freq=1", f"trainer.experiment_name={name}", *overrides]
         env = {**os.environ, "VENV": sys.prefix, "OUT": str(out), "STALL": str(STALL), "SEED": "1", **knobs}
         command = ["bash", "examples/quickstart.sh", *settings]
-        self.began = time.monotonic()
         with self.log.open("w") as output:
             self.process = subprocess.Popen(
                 ["bash", "-c", before + '\nexec "$@"', "bash", *command],
@@ -121,43 +120,22 @@ def checkpoint(run: Path) -> int:
         return 0
 
 
-def records(run: Path) -> dict[int, dict]:
-    steps: dict[int, dict] = defaultdict(dict)
-    for path in sorted(run.glob("metrics-*.jsonl")):
-        for line in path.read_text().splitlines():
-            with contextlib.suppress(json.JSONDecodeError):  # the line that was being written when it was killed
-                record = json.loads(line)
-                steps[record["step"]] |= record["data"]
-    return steps
-
-
 def first_steps(run: Path) -> list[int]:
     """Which step each start of a run logged first: 0, or that of the checkpoint it went on from, validated again."""
     found = [path.read_text().splitlines() for path in sorted(run.glob("metrics-*.jsonl"))]
     return [json.loads(lines[0])["step"] for lines in found if lines]
 
 
+def dump_of(run: Path, step: int) -> Path:
+    return run / "rollouts" / f"{step}.jsonl"
+
+
 def rollouts(run: Path, step: int) -> list[dict]:
-    return [json.loads(line) for line in (run / "rollouts" / f"{step}.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in dump_of(run, step).read_text().splitlines()]
 
 
 def prompts(run: Path, step: int) -> list[str]:
     return sorted(row["input"] for row in rollouts(run, step))
-
-
-def advantages(rows: list[dict]) -> list[float]:
-    """The paper's formula for each of a step's rollouts."""
-    groups: dict[str, list[bool]] = defaultdict(list)
-    for row in rows:
-        groups[row["uid"].rsplit("_", 2)[0]].append(row["score"] > 0.5)
-    found = []
-    for group in groups.values():
-        p = sum(group) / len(group)
-        if 0 < p < 1:
-            found += [((1 - p) / p) ** PAPER[0] if success else -((p / (1 - p)) ** PAPER[1]) for success in group]
-        else:
-            found += [0.0] * len(group)
-    return found
 
 
 def check(run: Path, steps: int, reference: Path | None = None) -> None:
@@ -170,9 +148,9 @@ def check(run: Path, steps: int, reference: Path | None = None) -> None:
     assert sorted(logged) == list(range(steps + 1))
     assert checkpoint(run) == steps
     for step in range(1, steps + 1):
-        if step in first_steps(run)[1:] and not (run / "rollouts" / f"{step}.jsonl").exists():
+        if step in first_steps(run)[1:] and not dump_of(run, step).exists():
             continue
-        expected = advantages(rollouts(run, step))
+        expected = expected_advantages(groups_of(dump_of(run, step)))
         for name, value in (("max", max(expected)), ("min", min(expected))):
             assert logged[step][f"critic/advantages/{name}"] == pytest.approx(value, rel=1e-5, abs=1e-7)
         assert logged[step]["training/rollout_probs_diff_max"] < 1e-3
@@ -254,7 +232,7 @@ def test_full_disk_at_a_checkpoint(out, tmp_path):
     """The checkpoints' disk is full at the second one; with room, the same command goes on from the first."""
     if subprocess.run(["unshare", "-rm", "true"], check=False, capture_output=True).returncode:
         pytest.skip("needs the permission to mount a small disk (unshare -rm)")
-    disk, name = tmp_path / "disk", "full"
+    disk = tmp_path / "disk"
     disk.mkdir()
     script = f"""
 mount -t tmpfs -o size=3m tmpfs {disk}
@@ -266,7 +244,7 @@ exit $code
 """
     (tmp_path / "twice.sh").write_text(script)
     before = f'exec unshare -rm bash {tmp_path}/twice.sh "$@"'  # its own mount namespace: the disk goes with it
-    training = Training(out, name, f"trainer.default_local_dir={disk}", before=before, STEPS="3")
+    training = Training(out, "full", f"trainer.default_local_dir={disk}", before=before, STEPS="3")
     output, _ = training.finish(0, 900)
     first, _, second = output.partition("first: 1")
     assert "A disk or quota is full: make room" in first
@@ -381,9 +359,9 @@ def test_reward_function_that_raises_for_one_response(out, tmp_path):
     assert [logged[step]["asymgrpo/padding_rows"] for step in (1, 2, 3)] == [0, 1, 0]
     sizes = []
     for step in (1, 2, 3):
-        rows = [row for row in rollouts(training.run, step) if not row["uid"].startswith("pad")]
-        sizes.append(len(rows))
-        expected = advantages(rows)  # of a group of seven as well
+        sizes.append(sum(not row["uid"].startswith("pad") for row in rollouts(training.run, step)))
+        # Of a group of seven as well; the row of padding is a failure alone, which has advantage 0.
+        expected = expected_advantages(groups_of(dump_of(training.run, step)))
         assert logged[step]["critic/advantages/max"] == pytest.approx(max(expected), rel=1e-5)
         assert logged[step]["critic/advantages/min"] == pytest.approx(min(expected), rel=1e-5)
     assert sizes == [128, 127, 128]
@@ -411,15 +389,14 @@ def test_cluster_that_was_started_before_the_plugin_was_installed(out, tmp_path)
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
     site = Path(sysconfig.get_path("purelib", vars={"base": str(venv), "platbase": str(venv)}))
     for entry in Path(sysconfig.get_path("purelib")).iterdir():  # all of this environment but the plugin
-        if not entry.name.startswith(("verl_asymgrpo", "__editable__")):
+        if not entry.name.startswith(("verl_asymgrpo", "__editable__", "verl_ext", "hydra_plugins", "recipe")):
             (site / entry.name).symlink_to(entry)
     python = venv / "bin" / "python"
     probe = "import importlib.util as u; import verl; print(u.find_spec('verl_ext') is None)"
     clean = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "RAY_ADDRESS")}
     clean |= {"VERL_PLATFORM": "cpu", "RAY_AUTH_MODE": "disabled"}
     seen = subprocess.run([python, "-c", probe], cwd=tmp_path, env=clean, capture_output=True, text=True, check=True)
-    if seen.stdout.strip() != "True":
-        pytest.skip("this environment has the plugin in its site-packages, not as an editable install")
+    assert seen.stdout.strip() == "True", "the cluster's environment has the plugin"
     ray = [python, "-c", "import sys; from ray.scripts.scripts import main; sys.exit(main())"]
     head = ["start", "--head", f"--port={port}", "--num-cpus=8", "--num-gpus=1", "--include-dashboard=false"]
     temp = tempfile.mkdtemp(prefix="faults-", dir="/tmp")  # a socket's path must be short

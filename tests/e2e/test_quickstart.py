@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections import defaultdict
 from fractions import Fraction
 from itertools import combinations
 from pathlib import Path
@@ -14,9 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from trainings import expected_advantages, groups_of, records
+
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = ["data.val_max_samples=64", "actor_rollout_ref.rollout.val_kwargs.n=1", "trainer.save_freq=1"]
-PAPER = (0.9, 0.4)  # beta_pos, beta_neg of `asymgrpo`, from the paper
 
 
 @pytest.fixture(scope="session")
@@ -44,39 +44,6 @@ def finish(process: subprocess.Popen, expected: int = 0) -> str:
     output, _ = process.communicate(timeout=1500)
     assert process.returncode == expected, output
     return output
-
-
-def records(run: Path) -> dict[int, dict]:
-    """Metrics by step; verl logs a step's training and validation in one or two records."""
-    steps: dict[int, dict] = defaultdict(dict)
-    for path in sorted(run.glob("metrics-*.jsonl")):
-        for line in path.read_text().splitlines():
-            record = json.loads(line)
-            steps[record["step"]] |= record["data"]
-    return steps
-
-
-def groups_of(dump: Path) -> list[list[bool]]:
-    """Successes of each prompt's rollouts, from verl's dump; the legacy trainer writes no uid."""
-    groups: dict[str, list[bool]] = defaultdict(list)
-    for line in dump.read_text().splitlines():
-        row = json.loads(line)
-        group = row["uid"].rsplit("_", 2)[0] if "uid" in row else row["input"]
-        groups[group].append(row["score"] > 0.5)
-    return list(groups.values())
-
-
-def expected_advantages(groups: list[list[bool]]) -> list[float]:
-    """The paper's formula, one value a rollout."""
-    advantages = []
-    for successes in groups:
-        p = sum(successes) / len(successes)
-        if p in (0, 1):
-            advantages += [0.0] * len(successes)
-        else:
-            failure = -((p / (1 - p)) ** PAPER[1])
-            advantages += [((1 - p) / p) ** PAPER[0] if success else failure for success in successes]
-    return advantages
 
 
 def expected_group_metrics(groups: list[list[bool]]) -> dict[str, float]:
