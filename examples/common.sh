@@ -104,11 +104,10 @@ while True:
     if time.monotonic() > until:
         sys.exit(f"NNODES={nodes} of NGPUS_PER_NODE={gpus} are wanted; after {patience} s the nodes have {sizes} GPUs")
     time.sleep(1)
-ray.shutdown()
 
-from recipe.asymgrpo.doctor import FAIL, check_ray
+from recipe.asymgrpo.doctor import FAIL, probe_nodes
 
-if failed := [finding.text for finding in check_ray() if finding.status == FAIL]:
+if failed := [finding.text for finding in probe_nodes() if finding.status == FAIL]:
     sys.exit("the plugin: " + "; ".join(failed))
 END
 }

@@ -23,7 +23,7 @@ import sys
 import time
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import psutil
@@ -66,13 +66,13 @@ class RunError(Exception):
     """The run must not go on; the message says why and what to do."""
 
 
-class MetricsTail:
-    """The records that verl's file logger adds to one JSON-lines file, as they come."""
+class Tail:
+    """The complete lines that are added to a file, as they come; it need not exist yet."""
 
-    def __init__(self, path: Path):
-        self.path, self._offset = path, 0
+    def __init__(self, path: Path, offset: int = 0):
+        self.path, self._offset = path, offset
 
-    def read(self) -> list[dict]:
+    def lines(self) -> list[bytes]:
         if not self.path.exists():
             return []
         with self.path.open("rb") as file:
@@ -80,7 +80,14 @@ class MetricsTail:
             new = file.read()
         complete = new[: new.rfind(b"\n") + 1]
         self._offset += len(complete)
-        return [json.loads(line) for line in complete.splitlines()]
+        return complete.splitlines()
+
+
+class MetricsTail(Tail):
+    """The records that verl's file logger adds to one JSON-lines file, as they come."""
+
+    def read(self) -> list[dict]:
+        return [json.loads(line) for line in self.lines()]
 
 
 def cluster_variables(env: Mapping[str, str]) -> list[str]:
@@ -255,13 +262,27 @@ def train(run: Path, steps: int, stall: float, command: list[str], max_probs_dif
         RunError: another training of this folder is running, its last checkpoint is damaged, verl ended early, the
             weight sync failed, or no record came for `stall` seconds.
     """
-    # Inherited by verl's launcher, so that it outlives a watcher that was killed.
-    lock = (run / "lock").open("w")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise RunError(f"another training of {run} is running; two would overwrite each other's checkpoints") from None
-    check_checkpoint(run / "checkpoints")
+    with locked(run) as lock:
+        check_checkpoint(run / "checkpoints")
+        return watch(run, steps, stall, command, max_probs_diff, lock)
+
+
+@contextlib.contextmanager
+def locked(run: Path) -> Iterator[int]:
+    """The run folder's lock, as a file descriptor: a process that inherits it holds it as well, so that a training
+    outlives a watcher that was killed and is still the only one."""
+    with (run / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(
+                f"another training of {run} is running; two would overwrite each other's checkpoints"
+            ) from None
+        yield lock.fileno()
+
+
+def watch(run: Path, steps: int, stall: float, command: list[str], max_probs_diff: float, lock: int) -> dict:
+    """What :func:`train` does once the folder is ours and its checkpoint is good."""
     log = run / "train.log"
     number = sum(1 for _ in run.glob("metrics-*.jsonl"))
     tail = MetricsTail(run / f"metrics-{number:03d}.jsonl")
@@ -270,10 +291,13 @@ def train(run: Path, steps: int, stall: float, command: list[str], max_probs_dif
         command = [*command, *cluster_variables(env)]
     began = last_record = time.monotonic()
     startup, peak, next_memory = math.nan, 0, 0.0
-    hopeless, members = False, set[psutil.Process]()
-
+    members: set[psutil.Process] = set()
+    hopeless = False
+    bar = tqdm(
+        total=steps, desc="starting Ray", unit="step", dynamic_ncols=True, mininterval=1 if sys.stderr.isatty() else 15
+    )
     with log.open("ab") as output:
-        log_start = searched = output.tell()
+        log_start = output.tell()
         process = subprocess.Popen(
             command,
             stdout=output,
@@ -281,12 +305,10 @@ def train(run: Path, steps: int, stall: float, command: list[str], max_probs_dif
             stdin=subprocess.DEVNULL,
             env=env,
             start_new_session=True,
-            pass_fds=[lock.fileno()],
+            pass_fds=[lock],
         )
     root = psutil.Process(process.pid)
-    bar = tqdm(
-        total=steps, desc="starting Ray", unit="step", dynamic_ncols=True, mininterval=1 if sys.stderr.isatty() else 15
-    )
+    written = Tail(log, log_start)
     try:
         while process.poll() is None:
             time.sleep(0.5)
@@ -296,8 +318,7 @@ def train(run: Path, steps: int, stall: float, command: list[str], max_probs_dif
                 startup = now - began if math.isnan(startup) else startup
                 check_weight_sync(record, max_probs_diff)
                 show(bar, record)
-            searched, found = search(log, searched, HOPELESS)
-            if found and not hopeless:
+            if not hopeless and any(HOPELESS in line for line in written.lines()):
                 hopeless, stall = True, min(stall, now - last_record + GRACE)
             if now >= next_memory:
                 members.update(root.children(recursive=True) if root.is_running() else ())
@@ -326,20 +347,11 @@ def train(run: Path, steps: int, stall: float, command: list[str], max_probs_dif
             with contextlib.suppress(psutil.Error):  # it has ended
                 members.update(root.children(recursive=True))
             stop(process, members)
-            lock.close()
     return {
         "seconds": round(time.monotonic() - began, 1),
         "startup_seconds": round(startup, 1),
         "peak_memory_gb": round(peak / 1e9, 2),
     }
-
-
-def search(path: Path, start: int, wanted: bytes) -> tuple[int, bool]:
-    """Where to go on next time, and whether `wanted` stands in the file from byte `start` on."""
-    with path.open("rb") as file:
-        file.seek(start)
-        text = file.read()
-    return start + max(len(text) - len(wanted), 0), wanted in text
 
 
 def phase_in_log(log: Path, start: int) -> str | None:

@@ -119,28 +119,34 @@ def check_ray() -> list[Finding]:
         cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
         return [Finding(FAIL, "Ray worker", f"Ray does not start: {cause}; see RAY_ADDRESS and ray status")]
     try:
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-        @ray.remote(num_cpus=1)
-        def probe() -> str:
-            from verl.trainer.ppo.core_algos import get_adv_estimator_fn
-
-            return get_adv_estimator_fn("asym_grpo").__module__
-
-        found = []
-        for node in (node for node in ray.nodes() if node["Alive"]):
-            pinned = probe.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False))
-            name = node["NodeManagerAddress"]
-            try:
-                ray.get(pinned.remote(), timeout=120)
-                found.append(Finding(OK, "Ray worker", f"the plugin is registered on {name}"))
-            except Exception as error:
-                cause = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-                remedy = "install verl-asymgrpo on that node, before ray start"
-                found.append(Finding(FAIL, "Ray worker", f"not on {name} ({cause}): {remedy}"))
-        return found
+        return probe_nodes()
     finally:
         ray.shutdown()
+
+
+def probe_nodes() -> list[Finding]:
+    """Whether a worker has the plugin, on every node of the cluster that this process is connected to."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    @ray.remote(num_cpus=1)
+    def probe() -> str:
+        from verl.trainer.ppo.core_algos import get_adv_estimator_fn
+
+        return get_adv_estimator_fn("asym_grpo").__module__
+
+    found = []
+    for node in (node for node in ray.nodes() if node["Alive"]):
+        pinned = probe.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False))
+        name = node["NodeManagerAddress"]
+        try:
+            ray.get(pinned.remote(), timeout=120)
+            found.append(Finding(OK, "Ray worker", f"the plugin is registered on {name}"))
+        except Exception as error:
+            cause = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+            remedy = "install verl-asymgrpo on that node, before ray start"
+            found.append(Finding(FAIL, "Ray worker", f"not on {name} ({cause}): {remedy}"))
+    return found
 
 
 def check_accelerator() -> list[Finding]:

@@ -117,8 +117,9 @@ def check_file(path: str | Path) -> None:
     """
     import pyarrow.parquet as pq
 
-    wanted = {"data_source", "reward_model"} & set(pq.read_schema(path).names)
-    rows = pq.read_table(path, columns=sorted(wanted)).to_pylist()
+    with pq.ParquetFile(path) as file:
+        wanted = {"data_source", "reward_model"} & set(file.schema_arrow.names)
+        rows = file.read(columns=sorted(wanted)).to_pylist()
     faults = {}
     for number, row in enumerate(rows):
         if fault := fault_of(row.get("data_source"), (row.get("reward_model") or {}).get("ground_truth")):
