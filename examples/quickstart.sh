@@ -34,6 +34,7 @@ case $MODEL in
         STEPS=${STEPS:-30} STALL=${STALL:-3600}
         PROMPTS=8 ROLLOUTS=8 PROMPT_LENGTH=64 RESPONSE_LENGTH=16 VAL_SIZE=96 VAL_SAMPLES=1 TEST_FREQ=10
         MICRO_BATCH=16 SAVE_FREQ=5 LR=5e-6 MEMORY_GB=14
+        export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(nproc)} # trainer and vLLM take turns, so each may have all cores
         TASK=(--task chain_sum --prompt-style chat --levels "2x1:1,3x1:1" --train-size 256 --val-size 96) ;;
     *) die "MODEL=$MODEL is unknown; choose small, countdown or smollm2" ;;
 esac

@@ -33,6 +33,7 @@ from benchmarks.study.experiments import (
     Incomplete,
     Result,
     best_lr,
+    settled,
 )
 from benchmarks.study.runner import RESULTS, ROOT, read_results
 from recipe.asymgrpo.comparison import smooth
@@ -76,9 +77,10 @@ class Study:
 
     def __init__(self, results: Iterable[Result]):
         self.rows = list(results)
-        self.failed = [row for row in self.rows if row.get("error")]
+        self.settled = settled(self.rows)
+        self.failed = [row for row in self.settled if row.get("error")]
         self.groups: dict[str, list[Result]] = defaultdict(list)
-        for row in self.rows:
+        for row in self.settled:
             if not row.get("error"):
                 self.groups[row["group"]].append(row)
 
@@ -430,7 +432,7 @@ def grid_table(study: Study, task: str) -> str:
         for lr in LEARNING_RATES:
             values = [
                 row["val_acc"] or 0.0
-                for row in study.rows
+                for row in study.settled
                 if (row["group"], row["method"], row["task"], row["lr"]) == ("grid", method, task, lr)
                 and tuple(row["overrides"]) == METHODS[method]
             ]
@@ -522,24 +524,26 @@ def runs_table(study: Study) -> str:
     rows, whole = [], True
     for group in (*(name for name in GROUPS if name != "smoke"), "rerun"):
         every = [row for row in study.rows if row["group"] == group]
+        last = [row for row in study.settled if row["group"] == group]
         engines = ", ".join(sorted({row["engine"] for row in every}))
         failed = [row for row in every if row.get("error")]
         causes = "; ".join(
-            f"{LABELS.get(row['method'], row['method'])} {row['task']} seed {row['seed']}: {row['error']}"
+            f"{LABELS.get(row['method'], row['method'])} {row['task']} seed {row['seed']}: "
+            f"{' '.join(row['error'].split())}{'' if row in last else ' (run again)'}"
             for row in failed
         )
-        runs, planned = str(len(every)), ""
+        runs, planned = str(len(last)), ""
         if group in GROUPS:
             try:
                 hashes = {experiment.config_hash for experiment in GROUPS[group](study.rows)}
             except Incomplete:
                 planned, whole = "?", False
             else:
-                current = sum(row["config_hash"] in hashes for row in every)
+                current = sum(row["config_hash"] in hashes for row in last)
                 planned, whole = str(len(hashes)), whole and current == len(hashes)
                 # Nothing is dropped: runs of a method that was defined otherwise stay in the results.
                 runs = f"{current}" + (
-                    f" + {len(every) - current} of an earlier definition" if current < len(every) else ""
+                    f" + {len(last) - current} of an earlier definition" if current < len(last) else ""
                 )
         hours = sum(row["seconds"] for row in every) / 3600
         rows.append([group, engines, runs, planned, f"{hours:.1f}", f"{len(failed)} {causes}".strip()])

@@ -116,6 +116,14 @@ class Experiment:
         return hashlib.sha256(json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def settled(results: Iterable[Result]) -> list[Result]:
+    """The last try of every run: a failure that a second try has made good does not count. Repetitions all stay."""
+    last: dict[Any, Result] = {}
+    for number, row in enumerate(results):
+        last[number if row["group"] == "rerun" else (row["group"], row["config_hash"])] = row
+    return list(last.values())
+
+
 def best_lr(results: Iterable[Result], method: str, task: str) -> float:
     """The step size with the best mean accuracy on the selection prompts, of the light grid.
 
@@ -123,7 +131,7 @@ def best_lr(results: Iterable[Result], method: str, task: str) -> float:
         Incomplete: the grid of this method and task has not finished.
     """
     by_lr: dict[float, list[float]] = {lr: [] for lr in LEARNING_RATES}
-    for row in results:
+    for row in settled(results):
         same = (row["group"], row["method"], row["task"]) == ("grid", method, task)
         if same and tuple(row["overrides"]) == METHODS[method]:
             # A training that failed has solved nothing.

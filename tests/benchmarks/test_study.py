@@ -218,8 +218,27 @@ def test_a_run_that_fails_has_its_cause_in_the_results(tmp_path, monkeypatch, ti
     row = runner.perform(tiny_group[0], tmp_path)
     assert row["error"] == "ZeroDivisionError: division by zero"
     assert row["val_acc"] is None
-    study = Study([row])
-    assert "1 GRPO chain_sum seed 1: ZeroDivisionError" in analysis.runs_table(study)
+    monkeypatch.setitem(GROUPS, "grid", GROUPS["tiny"])
+    failed = row | {"group": "grid", "error": "ZeroDivisionError: division\nby zero"}
+    study = Study([failed])
+    assert "1 GRPO chain_sum seed 1: ZeroDivisionError: division by zero |" in analysis.runs_table(study)
+    assert study.failed == [failed]
+    good = finished(tiny_group[0]) | {"group": "grid"}
+    again = Study([failed, good])
+    assert "by zero (run again) |" in analysis.runs_table(again)
+    assert (again.failed, again.groups["grid"]) == ([], [good])
+
+
+def test_what_failed_gets_one_more_try(tiny_group):
+    failing = [finished(e, None, error="stalled") for e in tiny_group[:2]]
+    assert runner.pending(["tiny"], failing) == tiny_group
+    assert runner.pending(["tiny"], [*failing, failing[0]]) == tiny_group[1:]
+    assert runner.pending(["tiny"], [*failing, finished(tiny_group[1])]) == [tiny_group[0], *tiny_group[2:]]
+
+
+def test_a_step_size_is_chosen_by_the_last_try():
+    failed = [row | {"val_acc": None, "error": "stalled"} for row in grid() if row["lr"] == 4e-4]
+    assert experiments.best_lr([*failed, *grid()], "grpo", "countdown") == 4e-4
 
 
 def test_unknown_group_and_missing_results(tmp_path, capsys):
@@ -366,7 +385,8 @@ def test_the_engines_agree_in_the_committed_results():
 
 def test_committed_results_are_whole():
     rows = runner.read_results(runner.RESULTS)
-    assert len({(row["group"], row["config_hash"], row.get("of")) for row in rows}) == len(rows)
+    good = [(row["group"], row["config_hash"], row.get("of")) for row in rows if not row.get("error")]
+    assert len(set(good)) == len(good)
     for row in rows:
         assert {"engine", "method", "task", "model", "seed", "lr", "steps", "val_acc", "curve"} <= row.keys()
         assert row["engine"] in ("verl", "light")
