@@ -101,7 +101,11 @@ class Study:
     ) -> Estimate:
         """`method` minus `other`, paired by seed: a seed has the same order of prompts in both."""
         a, b = self.runs(group, method, task), self.runs(group, other, task)
-        return Estimate.of([measure(a[seed]) - measure(b[seed]) for seed in sorted(a.keys() & b.keys())])
+        return Estimate.of([measure(a[seed]) - measure(b[seed]) for seed in self.paired(group, method, other, task)])
+
+    def paired(self, group: str, method: str, other: str, task: str) -> list[int]:
+        """The seeds that both methods have."""
+        return sorted(self.runs(group, method, task).keys() & self.runs(group, other, task).keys())
 
 
 def accuracy(row: Result) -> float:
@@ -207,10 +211,10 @@ def threshold_of(study: Study, group: str, task: str) -> float:
     return study.estimate(group, "grpo", task, lambda row: statistics.fmean(row["curve"][-WINDOW:])).mean
 
 
-def comparison_places(study: Study) -> list[tuple[str, str, str]]:
-    """(group, task, words) of the comparisons at each method's own step size, as far as they are there."""
+def comparison_places(study: Study, method: str, other: str) -> list[tuple[str, str, str]]:
+    """(group, task, words) of the comparisons of two methods, each at its own step size; verl's if it is there."""
     places = [("final", task, f"{TASK_NAMES[task]}, light") for task in TASKS]
-    if study.groups["verl"]:
+    if study.paired("verl", method, other, VERL_TASK):
         places.append(("verl", VERL_TASK, f"{TASK_NAMES[VERL_TASK]}, verl"))
     return places
 
@@ -255,12 +259,12 @@ def coefficient_effect(
 
 def claims(study: Study) -> list[Claim]:
     """All claims, and how to find what the results say of them."""
-    places = comparison_places(study)
 
     def differences(method: str, other: str, measure: Callable[[Result], float], what: str, sign: int) -> list[Finding]:
         text = f"{LABELS[method]} minus {LABELS[other]}, {what}"
         return [
-            Finding(text, where, study.difference(g, method, other, task, measure), sign) for g, task, where in places
+            Finding(text, where, study.difference(g, method, other, task, measure), sign)
+            for g, task, where in comparison_places(study, method, other)
         ]
 
     def steps_saved() -> list[Finding]:
@@ -273,7 +277,7 @@ def claims(study: Study) -> list[Claim]:
                 -1,
                 1,
             )
-            for group, task, where in places
+            for group, task, where in comparison_places(study, "asymgrpo", "grpo")
         ]
 
     def on_tasks(what: str, of: Callable[[str], Estimate], sign: int, digits: int = 3) -> list[Finding]:
@@ -477,11 +481,34 @@ def agreement_table(study: Study) -> str:
                     f"{statistics.fmean(a):.3f} ({len(a)})",
                     f"{statistics.fmean(b):.3f} ({len(b)})",
                     f"{gap:+.3f}",
-                    f"{spread:.3f}",
-                    "yes" if abs(gap) <= 2 * spread else "no",
+                    "" if math.isnan(spread) else f"{spread:.3f}",
+                    "" if math.isnan(spread) else "yes" if abs(gap) <= 2 * spread else "no",
                 ]
             )
     return table(("method", "", "verl (seeds)", "light (seeds)", "difference", "spread of two seeds", "within 2"), rows)
+
+
+def why_table(study: Study) -> str:
+    """AsymGRPO minus GRPO in what the diagnostics of a training show, each at its own step size."""
+    measures: dict[str, Callable[[Result], float]] = {
+        "held-out pass@1": accuracy,
+        "held-out pass@8": pass_at(8),
+        "held-out pass@32": pass_at(32),
+        "prompts that no rollout solves, mean of all steps": whole("none_solved"),
+        "prompts that all solve, mean of all steps": whole("all_solved"),
+        "mean \\|A\\| a token, mean of all steps": whole("mean_abs_adv"),
+        "Cov(log pi, A) of groups with p < 0.4": whole("cov_p_low"),
+        "entropy at the end": at_end("entropy"),
+    }
+    rows = []
+    for name, measure in measures.items():
+        cells = [name]
+        for task in TASKS:
+            cells.append(study.estimate("final", "grpo", task, measure).text())
+            cells.append(study.difference("final", "asymgrpo", "grpo", task, measure).text(sign=True))
+        rows.append(cells)
+    columns = (cell for task in TASKS for cell in (f"{TASK_NAMES[task]}: GRPO", "AsymGRPO minus GRPO"))
+    return table(("", *columns), rows)
 
 
 def reruns_table(study: Study) -> str:
@@ -575,6 +602,7 @@ def figure(study: Study, name: str) -> str:
 BLOCKS: dict[str, Callable[[Study], str]] = {
     "runs": runs_table,
     "claims": claims_table,
+    "why": why_table,
     **{f"final-{task}": partial(methods_table, group="final", task=task) for task in TASKS},
     "verl": partial(methods_table, group="verl", task=VERL_TASK),
     **{f"equal-{task}": partial(methods_table, group="equal", task=task) for task in TASKS},

@@ -122,7 +122,7 @@ def perform(experiment: Experiment, out: Path) -> Result:
     try:
         measured |= (in_verl if experiment.engine == "verl" else in_light)(experiment, out)
     except Exception as error:
-        measured["error"] = f"{type(error).__name__}: {error}"[:500]
+        measured["error"] = f"{type(error).__name__}: {error}".replace(f"{ROOT}/", "")[:500]
     return {
         **asdict(experiment),
         "model": experiment.model,
