@@ -42,7 +42,7 @@ setup(
     },
     entry_points={
         "verl.plugins": ["asymgrpo = verl_ext.plugin"],
-        "vllm.general_plugins": ["verl_asymgrpo_cpu = verl_ext.platform_cpu:keep_vllm_weights"],
+        "vllm.general_plugins": ["verl_asymgrpo_cpu = verl_ext.platform_cpu:prepare_vllm"],
     },
     classifiers=[
         "License :: OSI Approved :: Apache Software License",

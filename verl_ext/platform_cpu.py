@@ -18,6 +18,7 @@ from types import SimpleNamespace
 from typing import Any
 
 PLATFORM_NAME = "cpu"
+OWN_SOCKET = "VERL_ASYMGRPO_OWN_SOCKET"  # set by verl_ext.engine_cpu where the trainer's side has the socket's new name
 
 
 class CPUDevice(str):
@@ -266,11 +267,19 @@ def register() -> None:
         _alias_vllm()
 
 
-def keep_vllm_weights() -> None:
+def job_id_on_machine(job_id: str) -> str:
+    """A Ray job id that no other cluster on this machine has: with the number of this node's raylet process, which Ray
+    gives to its workers and they to vLLM's. Unchanged outside Ray; given twice, it is added once."""
+    raylet = os.environ.get("RAY_RAYLET_PID", "")
+    return job_id if not raylet or job_id.endswith(f"-{raylet}") else f"{job_id}-{raylet}"
+
+
+def prepare_vllm() -> None:
     """vLLM's plugin hook (entry point ``vllm.general_plugins``), called in each of its processes.
 
     On a CPU vLLM repacks every Linear weight for oneDNN and frees the parameter, so that verl's weight sync has nothing
-    to write to. Inside verl, and on the CPU only, the repacking is turned off.
+    to write to. Inside verl, and on the CPU only, the repacking is turned off, and the socket of the weight sync gets
+    the name that :mod:`verl_ext.rollout_cpu` gives it.
     """
     if "VERL_REPLICA_RANK" not in os.environ:  # set by verl's vLLM server: any other vLLM is left alone
         return
@@ -280,3 +289,6 @@ def keep_vllm_weights() -> None:
         import vllm._custom_ops as ops
 
         ops._supports_onednn = False
+        job = os.environ.get("VERL_RAY_JOB_ID")
+        if job and OWN_SOCKET in os.environ:
+            os.environ["VERL_RAY_JOB_ID"] = job_id_on_machine(job)

@@ -107,7 +107,45 @@ def test_register_twice_is_harmless():
 def test_vllm_outside_verl_keeps_its_fast_path(monkeypatch):
     monkeypatch.delenv("VERL_REPLICA_RANK", raising=False)
     monkeypatch.setitem(sys.modules, "vllm", None)  # an import of vllm would raise
-    platform_cpu.keep_vllm_weights()
+    platform_cpu.prepare_vllm()
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_trainings_with_clusters_of_their_own_do_not_share_the_socket_of_the_weight_sync(monkeypatch, twice):
+    """Each of their Ray jobs is number 1; both sides of one training must still agree."""
+    from types import SimpleNamespace
+
+    pytest.importorskip("vllm")
+    from verl.workers.rollout.vllm_rollout import ServerAdapter
+    from verl.workers.rollout.vllm_rollout.utils import vLLMColocateWorkerExtension
+
+    import verl_ext.engine_cpu
+    from verl_ext import rollout_cpu
+
+    job = "01000000"
+    monkeypatch.setattr(rollout_cpu.ray, "get_runtime_context", lambda: SimpleNamespace(get_job_id=lambda: job))
+    as_verl = f"ipc:///tmp/rl-colocate-zmq-{job}-replica-0-rank-0.sock"
+    monkeypatch.setattr(ServerAdapter, "__init__", lambda self: setattr(self, "zmq_handle", as_verl))
+    worker = SimpleNamespace(model_runner=SimpleNamespace(vllm_config=None), local_rank=0)
+    monkeypatch.setenv("VERL_REPLICA_RANK", "0")
+    monkeypatch.setenv(platform_cpu.OWN_SOCKET, "1")
+    seen = set()
+    for raylet in ("123", "4567"):
+        monkeypatch.setenv("RAY_RAYLET_PID", raylet)
+        monkeypatch.setenv("VERL_RAY_JOB_ID", job)
+        platform_cpu.prepare_vllm()
+        if twice:  # in vLLM's server, and again in the worker that inherits its environment
+            platform_cpu.prepare_vllm()
+        name = vLLMColocateWorkerExtension._get_zmq_handle(worker)
+        assert rollout_cpu.CPUServerAdapter().zmq_handle == name
+        seen.add(name)
+    assert len(seen | {as_verl}) == 3
+    assert verl_ext.engine_cpu.rollouts.get_rollout_class("vllm", "async") is rollout_cpu.CPUServerAdapter
+
+
+def test_job_id_outside_ray_is_unchanged(monkeypatch):
+    monkeypatch.delenv("RAY_RAYLET_PID", raising=False)
+    assert platform_cpu.job_id_on_machine("01000000") == "01000000"
 
 
 def test_fsdp1_is_refused_with_the_remedy():
