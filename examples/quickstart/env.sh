@@ -76,6 +76,7 @@ choose_method() {
 
 choose_cpu() {
     export VERL_PLATFORM=cpu
+    export TQ_NUM_THREADS=${TQ_NUM_THREADS:-1} # with its 8, TransferQueue warns at every request where cores are fewer
     CPU=(
         trainer.device=cpu
         actor_rollout_ref.model.external_lib=verl_ext.engine_cpu
