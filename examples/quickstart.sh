@@ -4,7 +4,7 @@
 #   bash examples/quickstart.sh                         AsymGRPO; a second time: the next seed
 #   METHOD=grpo bash examples/quickstart.sh             another preset, in its own folder, in the same report
 #   MODEL=countdown bash examples/quickstart.sh         a task on which most groups are unsolved at the start
-#   MODEL=smollm2 bash examples/quickstart.sh           a real pretrained model (SmolLM2-135M-Instruct), minutes a step
+#   MODEL=smollm2 bash examples/quickstart.sh           a real pretrained model (SmolLM2-135M-Instruct), a minute a step
 #   bash examples/quickstart.sh actor_rollout_ref.actor.optim.lr=1e-4       any Hydra override of verl
 #
 # Interrupted, the same command resumes. On 2 cores: installation 2 min once, base model 1 min once, training 5 min.
