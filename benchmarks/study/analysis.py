@@ -211,12 +211,18 @@ def threshold_of(study: Study, group: str, task: str) -> float:
     return study.estimate(group, "grpo", task, lambda row: statistics.fmean(row["curve"][-WINDOW:])).mean
 
 
+COMPARED = {"final": "light", "equal": "light, equal mean \\|A\\|", "long": "light, five times as many steps", "verl": "verl"}
+"""Groups in which two methods are compared by seed, and how: the first has each at its own best step size."""
+
+
 def comparison_places(study: Study, method: str, other: str) -> list[tuple[str, str, str]]:
-    """(group, task, words) of the comparisons of two methods, each at its own step size; verl's if it is there."""
-    places = [("final", task, f"{TASK_NAMES[task]}, light") for task in TASKS]
-    if study.paired("verl", method, other, VERL_TASK):
-        places.append(("verl", VERL_TASK, f"{TASK_NAMES[VERL_TASK]}, verl"))
-    return places
+    """(group, task, words) of the comparisons of two methods, wherever both have run."""
+    return [
+        (group, task, f"{TASK_NAMES[task]}, {how}")
+        for group, how in COMPARED.items()
+        for task in TASKS
+        if group == "final" or study.paired(group, method, other, task)
+    ]
 
 
 def slope(values: dict[float, float]) -> float:
@@ -488,8 +494,8 @@ def agreement_table(study: Study) -> str:
     return table(("method", "", "verl (seeds)", "light (seeds)", "difference", "spread of two seeds", "within 2"), rows)
 
 
-def why_table(study: Study) -> str:
-    """AsymGRPO minus GRPO in what the diagnostics of a training show, each at its own step size."""
+def why_table(study: Study, group: str) -> str:
+    """AsymGRPO minus GRPO in what the diagnostics of a group's trainings show."""
     measures: dict[str, Callable[[Result], float]] = {
         "held-out pass@1": accuracy,
         "held-out pass@8": pass_at(8),
@@ -504,8 +510,8 @@ def why_table(study: Study) -> str:
     for name, measure in measures.items():
         cells = [name]
         for task in TASKS:
-            cells.append(study.estimate("final", "grpo", task, measure).text())
-            cells.append(study.difference("final", "asymgrpo", "grpo", task, measure).text(sign=True))
+            cells.append(study.estimate(group, "grpo", task, measure).text())
+            cells.append(study.difference(group, "asymgrpo", "grpo", task, measure).text(sign=True))
         rows.append(cells)
     columns = (cell for task in TASKS for cell in (f"{TASK_NAMES[task]}: GRPO", "AsymGRPO minus GRPO"))
     return table(("", *columns), rows)
@@ -585,7 +591,7 @@ DRAWN = {
     "curves": ("final", "Training accuracy, none-solved share and entropy"),
     "plane": ("plane", "Accuracy, pass@8, none-solved share and entropy over beta_pos and beta_neg"),
     "entropy_change": ("final", "Change of entropy by a step against the covariance before it"),
-    "long": ("long", "Training accuracy and none-solved share over long runs"),
+    "long": ("long", "Training accuracy, none-solved share and entropy over long runs"),
     "language_model": ("smollm2", "SmolLM2-135M: held-out accuracy, training accuracy and entropy"),
     "step_sizes": ("grid", "Accuracy by learning rate"),
 }
@@ -602,7 +608,7 @@ def figure(study: Study, name: str) -> str:
 BLOCKS: dict[str, Callable[[Study], str]] = {
     "runs": runs_table,
     "claims": claims_table,
-    "why": why_table,
+    **{f"why-{group}": partial(why_table, group=group) for group in ("final", "equal", "long")},
     **{f"final-{task}": partial(methods_table, group="final", task=task) for task in TASKS},
     "verl": partial(methods_table, group="verl", task=VERL_TASK),
     **{f"equal-{task}": partial(methods_table, group="equal", task=task) for task in TASKS},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,8 @@ def draw(study: Study, folder: Path) -> list[Path]:
     return written
 
 
-def curves(plt: Any, study: Study) -> Any:
-    """Training accuracy, none-solved share and entropy of the paper's own family, on both tasks."""
+def curves(plt: Any, study: Study, group: str, methods: Sequence[str], window: int = WINDOW) -> Any:
+    """Training accuracy, none-solved share and entropy on both tasks, means of `window` steps, with 95 % intervals."""
     panels: list[tuple[str, Callable[[Result], Sequence[float]]]] = [
         ("training accuracy", lambda row: row["curve"]),
         ("prompts that no rollout solves", lambda row: row["series"]["none_solved"]),
@@ -65,10 +66,10 @@ def curves(plt: Any, study: Study) -> Any:
     figure, axes = plt.subplots(len(TASKS), 3, figsize=(10, 5.6), constrained_layout=True, squeeze=False)
     for line, task in zip(axes, reversed(TASKS), strict=True):
         for axis, (title, values) in zip(line, panels, strict=True):
-            for method in CURVES:
-                rows = study.runs("final", method, task).values()
-                over = band([smooth(dict(enumerate(values(row), 1)), WINDOW) for row in rows])
-                steps = sorted(step for step in over.mean if step >= WINDOW)
+            for method in methods:
+                rows = study.runs(group, method, task).values()
+                over = band([smooth(dict(enumerate(values(row), 1)), window) for row in rows])
+                steps = sorted(step for step in over.mean if step >= window)
                 if not steps:
                     continue
                 mean, half = [over.mean[s] for s in steps], [over.half[s] for s in steps]
@@ -210,30 +211,12 @@ def language_model(plt: Any, study: Study) -> Any:
     return figure
 
 
-def long_runs(plt: Any, study: Study) -> Any:
-    """Training accuracy and none-solved share over five times as many steps."""
-    figure, axes = plt.subplots(1, 2 * len(TASKS), figsize=(13, 3.2), constrained_layout=True)
-    for number, task in enumerate(reversed(TASKS)):
-        for method in ("asymgrpo", "grpo"):
-            rows = study.runs("long", method, task).values()
-            for axis, values in (
-                (axes[2 * number], [row["curve"] for row in rows]),
-                (axes[2 * number + 1], [row["series"]["none_solved"] for row in rows]),
-            ):
-                over = band([smooth(dict(enumerate(curve, 1)), 4 * WINDOW) for curve in values])
-                axis.plot(list(over.mean), list(over.mean.values()), color=COLOUR[method], label=LABELS[method])
-        axes[2 * number].set_title(f"{TASK_NAMES[task]}: training accuracy", fontsize=9)
-        axes[2 * number + 1].set_title(f"{TASK_NAMES[task]}: none solved", fontsize=9)
-    axes[0].legend(frameon=False, fontsize=8)
-    return figure
-
-
 FIGURES: dict[str, Callable[[Any, Study], Any]] = {
-    "curves": curves,
+    "curves": partial(curves, group="final", methods=CURVES),
     "methods": methods,
     "plane": plane,
     "step_sizes": step_sizes,
     "entropy_change": entropy_change,
     "language_model": language_model,
-    "long": long_runs,
+    "long": partial(curves, group="long", methods=CURVES[:2], window=4 * WINDOW),
 }
