@@ -211,7 +211,12 @@ def threshold_of(study: Study, group: str, task: str) -> float:
     return study.estimate(group, "grpo", task, lambda row: statistics.fmean(row["curve"][-WINDOW:])).mean
 
 
-COMPARED = {"final": "light", "equal": "light, equal mean \\|A\\|", "long": "light, five times as many steps", "verl": "verl"}
+COMPARED = {
+    "final": "light",
+    "equal": "light, equal mean \\|A\\|",
+    "long": "light, five times as many steps",
+    "verl": "verl",
+}
 """Groups in which two methods are compared by seed, and how: the first has each at its own best step size."""
 
 
