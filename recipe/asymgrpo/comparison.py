@@ -30,15 +30,17 @@ def interval(values: Sequence[float]) -> float:
     if len(values) < 2:
         return math.nan
     quantile = STUDENT[len(values) - 2] if len(values) <= len(STUDENT) else 1.96 + 2.5 / (len(values) - 1)
-    return quantile * statistics.stdev(values) / math.sqrt(len(values))
+    # Not statistics.stdev: its exact fractions made up a third of a large report's time.
+    mean = statistics.fmean(values)
+    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
+    return quantile * deviation / math.sqrt(len(values))
 
 
 def smooth(curve: Curve, window: int) -> Curve:
     """Mean over the last `window` values (fewer at the start)."""
     steps = sorted(curve)
-    return {
-        step: statistics.fmean(curve[s] for s in steps[max(0, i + 1 - window) : i + 1]) for i, step in enumerate(steps)
-    }
+    values = [curve[step] for step in steps]
+    return {step: statistics.fmean(values[max(0, i + 1 - window) : i + 1]) for i, step in enumerate(steps)}
 
 
 @dataclass

@@ -98,8 +98,9 @@ def check(run: Path, steps: int) -> None:
 
 @pytest.mark.e2e
 def test_interrupted_run_resumes_and_finishes(out):
+    """With wandb offline: the second start goes on in the same wandb run."""
     runs = out / "small"
-    process = start(out, STEPS="3")
+    process = start(out, STEPS="3", WANDB_MODE="offline")
     deadline = time.monotonic() + 900
     while not list(runs.glob("*/checkpoints/latest_checkpointed_iteration.txt")):
         assert process.poll() is None, process.communicate()[0]
@@ -112,12 +113,14 @@ def test_interrupted_run_resumes_and_finishes(out):
     _, alive = psutil.wait_procs(members, timeout=20)
     assert not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
 
-    output = finish(start(out, STEPS="3"))
+    output = finish(start(out, STEPS="3", WANDB_MODE="offline"))
     (run,) = runs.glob("asymgrpo-*-seed1")
     first, second = sorted(run.glob("metrics-*.jsonl"))
     assert json.loads(second.read_text().splitlines()[0])["step"] > 0, "the second start began from nothing"
     assert first.stat().st_size > 0
     check(run, 3)
+    first, second = run.glob("wandb/offline-run-*/run-*.wandb")
+    assert first.name == second.name == f"run-{(run / 'wandb-id').read_text()}.wandb"
     assert "validation accuracy" in output
     assert "METHOD=grpo bash examples/quickstart.sh" in output
     page = (runs / "report" / "report.html").read_text()
@@ -130,22 +133,17 @@ def covariances(data: dict) -> list[float]:
 
 
 @pytest.mark.e2e
-def test_legacy_trainer_logs_the_same_and_wandb_goes_on(out):
-    """V0, with wandb offline; the second start goes on in the same wandb run."""
-    finish(start(out, "trainer.use_v1=False", STEPS="2", SEED="3", WANDB_MODE="offline"))
+def test_legacy_trainer_logs_the_same(out):
+    finish(start(out, "trainer.use_v1=False", STEPS="2", SEED="3"))
     (run,) = (out / "small").glob("asymgrpo-*-seed3")
     check(run, 2)
     logged = records(run)
     assert not covariances(logged[1])  # they start with the second step of a process
     assert len(covariances(logged[2])) > 1
-    (run / "done.json").unlink()
-    finish(start(out, "trainer.use_v1=False", STEPS="3", SEED="3", WANDB_MODE="offline"))
-    check(run, 3)
-    first, second = run.glob("wandb/offline-run-*/run-*.wandb")
-    assert first.name == second.name == f"run-{(run / 'wandb-id').read_text()}.wandb"
 
 
 @pytest.mark.e2e
+@pytest.mark.slow
 def test_trains_on_where_verl_has_moved_the_wrapped_function(out, tmp_path):
     """In the trainer's process, the function disappears from its module before the estimator looks for it."""
     (tmp_path / "verl_has_moved_it.py").write_text("""

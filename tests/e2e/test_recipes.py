@@ -69,14 +69,18 @@ def steps_of(path: Path) -> dict[int, dict]:
     return steps
 
 
+def check_step(figures: dict) -> None:
+    assert figures["training/rollout_probs_diff_max"] < 1e-3
+    assert figures["val-core/math500/acc/mean@2"] >= 0
+
+
 def check(run: Path, last: int) -> None:
     """Killed and resumed, it reached the last step, with rewards as compute_score gives them."""
     first, second = (steps_of(path) for path in sorted(run.glob("metrics-*.jsonl")))
     assert max(first) < last
     assert min(second) > 0, "the second start began from nothing"
     assert max(second) == last
-    assert second[last]["training/rollout_probs_diff_max"] < 1e-3
-    assert second[last]["val-core/math500/acc/mean@2"] >= 0
+    check_step(second[last])
     assert (run / "checkpoints" / "latest_checkpointed_iteration.txt").read_text() == str(last)
     scores = []
     for dump in (run / "rollouts").glob("*.jsonl"):
@@ -86,14 +90,25 @@ def check(run: Path, last: int) -> None:
     assert 0 < sum(scores) < len(scores), "the tiny model is right sometimes"
 
 
+OTHERS = ["run_qwen3_4b", "run_qwen3_8b_multinode"]
+
+
 @pytest.mark.e2e
-@pytest.mark.parametrize("script", ["run_qwen_7b", "run_qwen3_4b", "run_qwen3_8b_multinode"])
+@pytest.mark.parametrize("script", ["run_qwen_7b", *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)])
 def test_killed_and_resumed(script, out):
     run = out / script / "paper-seed1"
     kill_after_first_checkpoint(start(script, out=out, STEPS="3", TEST_FREQ="3"), run)
     finish(start(script, out=out, STEPS="3", TEST_FREQ="3"))
     check(run, 3)
     assert "has finished" in finish(start(script, out=out, STEPS="3"))
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("script", OTHERS)
+def test_trains(script, out):
+    finish(start(script, out=out, STEPS="1", TEST_FREQ="1", SEED="2"))
+    (metrics,) = (out / script / "paper-seed2").glob("metrics-*.jsonl")
+    check_step(steps_of(metrics)[1])
 
 
 @pytest.mark.e2e
