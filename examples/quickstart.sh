@@ -32,7 +32,7 @@ case $MODEL in
         [ "$MODEL" = small ] || TASK[1]=countdown ;;
     smollm2)
         STEPS=${STEPS:-30} STALL=${STALL:-3600}
-        PROMPTS=8 ROLLOUTS=8 PROMPT_LENGTH=64 RESPONSE_LENGTH=16 VAL_SIZE=96 VAL_SAMPLES=1 TEST_FREQ=10
+        PROMPTS=8 ROLLOUTS=8 PROMPT_LENGTH=48 RESPONSE_LENGTH=16 VAL_SIZE=96 VAL_SAMPLES=1 TEST_FREQ=10
         MICRO_BATCH=16 SAVE_FREQ=5 LR=5e-6 MEMORY_GB=14
         export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(nproc)} # trainer and vLLM take turns, so each may have all cores
         TASK=(--task chain_sum --prompt-style chat --levels "2x1:1,3x1:1" --train-size 256 --val-size 96) ;;
@@ -108,6 +108,7 @@ ROLLOUT=(
     actor_rollout_ref.rollout.seed="$SEED"
     actor_rollout_ref.rollout.tensor_model_parallel_size=1
     actor_rollout_ref.rollout.max_model_len=$((PROMPT_LENGTH + RESPONSE_LENGTH))
+    +actor_rollout_ref.rollout.engine_kwargs.vllm.block_size=32 # in its 128 no rollouts share a prompt as short as these
     actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu="$MICRO_BATCH"
     actor_rollout_ref.rollout.val_kwargs.do_sample=True
     actor_rollout_ref.rollout.val_kwargs.temperature=1.0

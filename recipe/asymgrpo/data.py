@@ -203,9 +203,17 @@ TASKS: dict[str, Task] = {
 }
 
 
-def prompt_of(entry: Mapping[str, Any], style: str, task: str = "chain_sum") -> str:
-    """The user message for an entry: the bare problem (`short`) or the question with an instruction (`chat`)."""
-    return TASKS[task].short(entry) if style == "short" else f"{entry['question']}\n{TASKS[task].instruction}"
+def prompt_of(entry: Mapping[str, Any], style: str, task: str = "chain_sum") -> list[dict[str, str]]:
+    """The messages for an entry: the bare problem (`short`), or the question after an instruction (`chat`).
+
+    The instruction is the system message: it replaces the template's own, which says nothing and costs tokens.
+    """
+    if style == "short":
+        return [{"role": "user", "content": TASKS[task].short(entry)}]
+    return [
+        {"role": "system", "content": TASKS[task].instruction},
+        {"role": "user", "content": entry["question"]},
+    ]
 
 
 Row = dict[str, Any]
@@ -250,7 +258,7 @@ def procedural_rows(
         rows[split] = [
             {
                 "data_source": f"reasoning_gym/{task}",
-                "prompt": [{"role": "user", "content": prompt_of(entry, prompt_style, task)}],
+                "prompt": prompt_of(entry, prompt_style, task),
                 "ability": "math",
                 "reward_model": {"style": "rule", "ground_truth": entry["answer"]},
                 "extra_info": {

@@ -40,9 +40,11 @@ def test_short_prompt_is_the_bare_sum_and_ground_truth_its_value():
         assert eval(prompt[:-1]) == int(row["reward_model"]["ground_truth"])
 
 
-def test_chat_prompt_is_the_question_with_an_instruction():
+def test_chat_prompt_is_the_question_after_an_instruction():
     row = rows(prompt_style="chat")["train"][0]
-    assert row["prompt"][0]["content"] == f"{row['extra_info']['question']}\n{data.CHAT_INSTRUCTION}"
+    instruction, question = row["prompt"]
+    assert instruction == {"role": "system", "content": data.CHAT_INSTRUCTION}
+    assert question == {"role": "user", "content": row["extra_info"]["question"]}
 
 
 def test_no_question_occurs_twice():
@@ -162,8 +164,9 @@ def test_countdown_prompt_has_the_numbers_and_the_target():
         assert row["data_source"] == "reasoning_gym/countdown"
         assert len(info["numbers"]) == 5
     chat = countdown(prompt_style="chat")["val"][0]
-    assert chat["prompt"][0]["content"].startswith(chat["extra_info"]["question"])
-    assert "expression only" in chat["prompt"][0]["content"]
+    instruction, question = (message["content"] for message in chat["prompt"])
+    assert question == chat["extra_info"]["question"]
+    assert "expression only" in instruction
 
 
 def test_no_countdown_occurs_twice_in_another_order():

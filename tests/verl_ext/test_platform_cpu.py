@@ -146,14 +146,3 @@ def test_trainings_with_clusters_of_their_own_do_not_share_the_socket_of_the_wei
 def test_job_id_outside_ray_is_unchanged(monkeypatch):
     monkeypatch.delenv("RAY_RAYLET_PID", raising=False)
     assert platform_cpu.job_id_on_machine("01000000") == "01000000"
-
-
-def test_fsdp1_is_refused_with_the_remedy():
-    from types import SimpleNamespace
-
-    from verl_ext.engine_cpu import CPUEngineWithLMHead
-
-    engine = object.__new__(CPUEngineWithLMHead)
-    engine.engine_config = SimpleNamespace(strategy="fsdp", forward_only=False)
-    with pytest.raises(ValueError, match="strategy=fsdp2"):
-        engine._build_fsdp_module(None)
