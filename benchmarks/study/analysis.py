@@ -215,6 +215,7 @@ COMPARED = {
     "final": "light",
     "equal": "light, equal mean \\|A\\|",
     "long": "light, five times as many steps",
+    "long_equal": "light, five times as many steps, equal mean \\|A\\|",
     "verl": "verl",
 }
 """Groups in which two methods are compared by seed, and how: the first has each at its own best step size."""
@@ -613,7 +614,7 @@ def figure(study: Study, name: str) -> str:
 BLOCKS: dict[str, Callable[[Study], str]] = {
     "runs": runs_table,
     "claims": claims_table,
-    **{f"why-{group}": partial(why_table, group=group) for group in ("final", "equal", "long")},
+    **{f"why-{group}": partial(why_table, group=group) for group in ("final", "equal", "long", "long_equal")},
     **{f"final-{task}": partial(methods_table, group="final", task=task) for task in TASKS},
     "verl": partial(methods_table, group="verl", task=VERL_TASK),
     **{f"equal-{task}": partial(methods_table, group="equal", task=task) for task in TASKS},

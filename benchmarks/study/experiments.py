@@ -185,6 +185,12 @@ def _long(results: Sequence[Result]) -> Iterator[Experiment]:
         yield Experiment("long", "light", method, METHODS[method], task, seed, lr, 5 * STEPS[task])
 
 
+def _long_equal(results: Sequence[Result]) -> Iterator[Experiment]:
+    for seed, task, method in itertools.product(FEW, TASKS, ("asymgrpo", "grpo")):
+        lr, steps = best_lr(results, "grpo", task), 5 * STEPS[task]
+        yield Experiment("long_equal", "light", method, METHODS[method], task, seed, lr, steps, mean_size_of="grpo")
+
+
 def _verl(results: Sequence[Result]) -> Iterator[Experiment]:
     for seed, method in itertools.product(FEW, HEADLINE):
         lr = best_lr(results, method, VERL_TASK)
@@ -209,6 +215,7 @@ GROUPS: dict[str, Callable[[Sequence[Result]], Iterator[Experiment]]] = {
     "equal": _equal,
     "plane": _plane,
     "long": _long,
+    "long_equal": _long_equal,
     "smollm2": _smollm2,
     "smoke": _smoke,
 }

@@ -366,7 +366,13 @@ def test_a_claim_without_results_does_not_hide_the_others():
 
 
 @pytest.mark.parametrize(
-    ("group", "words"), [("verl", ", verl "), ("equal", "equal mean"), ("long", "five times as many steps")]
+    ("group", "words"),
+    [
+        ("verl", ", verl "),
+        ("equal", "light, equal mean"),
+        ("long", "five times as many steps |"),
+        ("long_equal", "five times as many steps, equal mean"),
+    ],
 )
 def test_other_runs_stand_beside_the_final_ones_as_far_as_they_are_there(group, words):
     results = grid()
