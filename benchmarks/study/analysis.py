@@ -1,4 +1,4 @@
-"""From `benchmarks/study/results/*.jsonl` to the tables and figures of docs/results.md.
+"""From `benchmarks/study/results/*.jsonl` to the tables and figures of docs/results.md, and README's table.
 
     python -m benchmarks.study.analysis [--results DIR] [--docs DIR]
 
@@ -523,6 +523,28 @@ def why_table(study: Study, group: str) -> str:
     return table(("", *columns), rows)
 
 
+def headline_table(study: Study) -> str:
+    """README's: AsymGRPO against GRPO on countdown, in the long runs."""
+    measures: dict[str, Callable[[Result], float]] = {
+        "pass@1": accuracy,
+        "pass@8": pass_at(8),
+        "pass@32": pass_at(32),
+        "entropy at the end, nats a token": at_end("entropy"),
+    }
+    rows = [
+        [
+            name,
+            *(f"{study.estimate('long', method, 'countdown', measure).mean:.3f}" for method in ("grpo", "asymgrpo")),
+            *(
+                study.difference(group, "asymgrpo", "grpo", "countdown", measure).text(sign=True)
+                for group in ("long", "long_equal")
+            ),
+        ]
+        for name, measure in measures.items()
+    ]
+    return table(("", "GRPO", "AsymGRPO", "difference", "difference at equal mean \\|A\\|"), rows)
+
+
 def reruns_table(study: Study) -> str:
     rows = [
         [
@@ -614,6 +636,7 @@ def figure(study: Study, name: str) -> str:
 BLOCKS: dict[str, Callable[[Study], str]] = {
     "runs": runs_table,
     "claims": claims_table,
+    "headline": headline_table,
     **{f"why-{group}": partial(why_table, group=group) for group in ("final", "equal", "long", "long_equal")},
     **{f"final-{task}": partial(methods_table, group="final", task=task) for task in TASKS},
     "verl": partial(methods_table, group="verl", task=VERL_TASK),
@@ -626,7 +649,7 @@ BLOCKS: dict[str, Callable[[Study], str]] = {
     "reruns": reruns_table,
     **{f"figure-{name}": partial(figure, name=name) for name in DRAWN},
 }
-"""What stands between `<!-- begin NAME -->` and `<!-- end NAME -->` in docs/results.md."""
+"""What stands between `<!-- begin NAME -->` and `<!-- end NAME -->` in docs/results.md and README.md."""
 
 
 def fill(text: str, study: Study) -> str:
@@ -656,13 +679,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], prog="python -m benchmarks.study.analysis")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument(
-        "--docs", type=Path, default=ROOT / "docs", help="where results.md is, and results/ for figures"
+        "--docs", type=Path, default=ROOT / "docs", help="where results.md is, and results/ for figures; README above it"
     )
     options = parser.parse_args(argv)
     try:
         study = Study(read_results(options.results))
-        page = options.docs / "results.md"
-        page.write_text(fill(page.read_text(encoding="utf-8"), study), encoding="utf-8")
+        for page in (options.docs / "results.md", options.docs.parent / "README.md"):
+            page.write_text(fill(page.read_text(encoding="utf-8"), study), encoding="utf-8")
         from benchmarks.study import figures
 
         for path in figures.draw(study, options.docs / "results"):

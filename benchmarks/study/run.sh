@@ -2,7 +2,7 @@
 # The study: trains what is not trained yet, then draws tables and figures from all results.
 #
 #   bash benchmarks/study/run.sh                  everything: hours; interrupted, the same command goes on
-#   bash benchmarks/study/run.sh --only smoke     two methods, one seed, both engines, about 5 min
+#   bash benchmarks/study/run.sh --only smoke     two methods, one seed, both engines, 5 to 10 min
 #   bash benchmarks/study/run.sh --list           what is done and what is left
 #   bash benchmarks/study/run.sh --rerun 2        two finished runs drawn by chance, from scratch, against their bands
 #   bash benchmarks/study/run.sh --help           the other options
