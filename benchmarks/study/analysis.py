@@ -679,7 +679,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], prog="python -m benchmarks.study.analysis")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument(
-        "--docs", type=Path, default=ROOT / "docs", help="where results.md is, and results/ for figures; README above it"
+        "--docs", type=Path, default=ROOT / "docs", help="folder of results.md and results/ (figures), below README"
     )
     options = parser.parse_args(argv)
     try:

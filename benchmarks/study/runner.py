@@ -384,6 +384,7 @@ def rerun(number: int, seed: int, results_folder: Path, out: Path) -> int:
         seeds = [other["val_acc"] for other in results if all(other[key] == row[key] for key in same)]
         mean, spread = statistics.fmean(seeds), 2 * statistics.stdev(seeds) if len(seeds) > 1 else 0.0
         fields = {name: row[name] for name in Experiment.__dataclass_fields__}
+        base_model(row["task"], out / f"rerun-{seed}")  # the committed one, for verl as well
         again = perform(Experiment(**{**fields, "overrides": tuple(fields["overrides"])}), out / f"rerun-{seed}")
         inside = again["val_acc"] is not None and abs(again["val_acc"] - mean) <= max(spread, 1e-9)
         outside += not inside

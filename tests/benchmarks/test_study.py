@@ -251,6 +251,30 @@ def test_unknown_group_and_missing_results(tmp_path, capsys):
     assert "grid           0 done, 0 failed, 408 left" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("accuracy", "outside"), [(0.52, 0), (0.6, 1), (None, 1)])
+def test_runs_are_repeated_against_their_band_from_the_committed_models(
+    tmp_path, monkeypatch, tiny_group, accuracy, outside
+):
+    """A band of 0.5 ± 2 * 0.0141, and both engines in turn."""
+    for number, experiment in enumerate(tiny_group):
+        for engine in ("light", "verl"):
+            row = finished(Experiment(**{**vars(experiment), "engine": engine}), 0.49 + 0.02 * (number % 2))
+            runner.append(tmp_path, row)
+    order = []
+    monkeypatch.setattr(runner, "base_model", lambda task, out: order.append((task, out)))
+
+    def perform(experiment, out):
+        order.append((experiment.engine, out))
+        return finished(experiment, accuracy, **({"error": "diverged"} if accuracy is None else {}))
+
+    monkeypatch.setattr(runner, "perform", perform)
+    assert runner.rerun(2, 7, tmp_path, tmp_path) == 2 * outside
+    assert order == [(what, tmp_path / "rerun-7") for what in ("chain_sum", "verl", "chain_sum", "light")]
+    rows = [row for row in runner.read_results(tmp_path) if row["group"] == "rerun"]
+    assert [row["inside"] for row in rows] == [not outside] * 2
+    assert [row["band"] for row in rows] == [[0.4717, 0.5283]] * 2
+
+
 @pytest.mark.slow
 def test_killed_it_goes_on(tmp_path):
     """The real thing: run.sh's module is killed, leaves no process, and the next call does what is left."""
