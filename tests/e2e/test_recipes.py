@@ -74,20 +74,25 @@ def check_step(figures: dict) -> None:
     assert figures["val-core/math500/acc/mean@2"] >= 0
 
 
-def check(run: Path, last: int) -> None:
-    """Killed and resumed, it reached the last step, with rewards as compute_score gives them."""
-    first, second = (steps_of(path) for path in sorted(run.glob("metrics-*.jsonl")))
-    assert max(first) < last
-    assert min(second) > 0, "the second start began from nothing"
-    assert max(second) == last
-    check_step(second[last])
-    assert (run / "checkpoints" / "latest_checkpointed_iteration.txt").read_text() == str(last)
+def check_scores(run: Path) -> None:
+    """Rewards are as compute_score gives them."""
     scores = []
     for dump in (run / "rollouts").glob("*.jsonl"):
         for row in map(json.loads, dump.read_text().splitlines()):
             assert row["score"] == compute_score("math", row["output"], row["gts"])["score"]
             scores.append(row["score"])
     assert 0 < sum(scores) < len(scores), "the tiny model is right sometimes"
+
+
+def check(run: Path, last: int) -> None:
+    """Killed and resumed, it reached the last step."""
+    first, second = (steps_of(path) for path in sorted(run.glob("metrics-*.jsonl")))
+    assert max(first) < last
+    assert min(second) > 0, "the second start began from nothing"
+    assert max(second) == last
+    check_step(second[last])
+    assert (run / "checkpoints" / "latest_checkpointed_iteration.txt").read_text() == str(last)
+    check_scores(run)
 
 
 OTHERS = ["run_qwen3_4b", "run_qwen3_8b_multinode"]
@@ -125,6 +130,10 @@ def test_a_row_of_the_papers_table_is_trained_and_evaluated(killed, out):
     output = finish(start("paper_table", out=out, **knobs))
     if killed:
         check(run, last)
+    else:
+        (metrics,) = run.glob("metrics-*.jsonl")
+        check_step(steps_of(metrics)[last])
+        check_scores(run)
     overrides = (run / "hydra" / ".hydra" / "overrides.yaml").read_text()
     assert "+asymgrpo=clip_higher" in overrides
     assert "algorithm.asym_grpo.preset=grpo" in overrides
