@@ -42,7 +42,7 @@ setup(
     },
     entry_points={
         "verl.plugins": ["asymgrpo = verl_ext.plugin"],
-        "vllm.general_plugins": ["verl_asymgrpo_cpu = verl_ext.platform_cpu:prepare_vllm"],
+        "vllm.general_plugins": ["verl_asymgrpo_cpu = verl_ext.cpu.platform:prepare_vllm"],
     },
     classifiers=[
         "License :: OSI Approved :: Apache Software License",

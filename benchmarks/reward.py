@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # from a checkout 
 from math_verify import parse, verify
 
 from recipe.asymgrpo import reward as reward_module
-from recipe.asymgrpo.verifier import Verifier
+from recipe.asymgrpo.reward.workers import Verifier
 
 ROOT = Path(__file__).resolve().parents[1]
 LEAST_OF_DIRECT = 0.8

@@ -29,8 +29,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # from a checkout 
 
 from benchmarks import estimator, policy_loss
 from recipe.asymgrpo.advantage import compute_asym_grpo_advantage
-from recipe.asymgrpo.figures import COLOURS
 from recipe.asymgrpo.policy_loss import compute_policy_loss_entropy_modulated
+from recipe.asymgrpo.report.figures import COLOURS
 from verl_ext import driver_metrics
 
 ROWS = (1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)

@@ -161,7 +161,7 @@ launch() {
         return
     fi
     echo "training: $RUN (log: $RUN/train.log)"
-    "$PYTHON" examples/quickstart/train.py --run "$RUN" --steps "$STEPS" --stall "${STALL:-3600}" "${watch[@]}" -- \
+    "$PYTHON" -m verl_ext.watch --run "$RUN" --steps "$STEPS" --stall "${STALL:-3600}" "${watch[@]}" -- \
         "$PYTHON" -m verl.trainer.main_ppo "${overrides[@]}" || exit $?
     echo "finished: $RUN"
     echo "next:  bash examples/eval.sh $RUN"

@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that a checkout needs no installation
 
 from recipe.asymgrpo.pass_at_k import Dump, describe, mean_pass_at_k
-from recipe.asymgrpo.runs import NoRunError, Run, read_run
+from recipe.asymgrpo.report.runs import NoRunError, Run, read_run
 
 # Sets -> responses to a problem: more where there are few problems.
 PASSES = {("math500", "olympiadbench"): 5, ("aime24", "aime25", "amc23"): 10}
@@ -107,7 +107,7 @@ def evaluate(run: Path, step: int | None, data: Path, extra: Sequence[str]) -> P
             continue
         print(f"step {step}, {', '.join(names)}: {n} responses to each problem", flush=True)
         files = ",".join(str(data / f"{name}.parquet") for name in names)
-        command = [sys.executable, "examples/quickstart/train.py", "--run", str(folder), "--steps", "1"]
+        command = [sys.executable, "-m", "verl_ext.watch", "--run", str(folder), "--steps", "1"]
         command += ["--stall", "7200", "--max-probs-diff", "2", "--"]
         command += [sys.executable, "-m", "verl.trainer.main_ppo", *settings, *model]
         command += [

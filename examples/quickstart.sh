@@ -60,7 +60,7 @@ RUNS=$OUT/$MODEL
 DATA=$OUT/data-$MODEL
 mkdir -p "$RUNS"
 
-# Prompts and their held-out half, judged by reasoning-gym's own scorer (recipe/asymgrpo/reward.py).
+# Prompts and their held-out half, judged by reasoning-gym's own scorer (recipe/asymgrpo/reward/).
 if [ ! -e "$DATA/val.parquet" ]; then
     "$PYTHON" -m recipe.asymgrpo.data procedural --seed 0 --out "$DATA" "${TASK[@]}"
 fi
@@ -137,7 +137,7 @@ if [ -e "$RUN/done.json" ]; then
     echo "$RUN has finished; remove the folder to train it again, or choose another SEED"
 else
     echo "training: $RUN (log: $RUN/train.log)"
-    "$PYTHON" examples/quickstart/train.py --run "$RUN" --steps "$STEPS" --stall "$STALL" -- \
+    "$PYTHON" -m verl_ext.watch --run "$RUN" --steps "$STEPS" --stall "$STALL" -- \
         "$PYTHON" -m verl.trainer.main_ppo \
         "${ALGORITHM[@]}" "${DATASET[@]}" "${ACTOR[@]}" "${ROLLOUT[@]}" "${TRAINER[@]}" "${CPU[@]}" "${OVERRIDES[@]}" \
         || exit $?

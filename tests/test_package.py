@@ -76,7 +76,7 @@ def test_contents_are_ours_only_and_recipe_stays_a_namespace(wheel):
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"recipe", "verl_ext", "hydra_plugins"}
     assert not {"recipe/__init__.py", "hydra_plugins/__init__.py"} & set(names)
-    assert {"recipe/asymgrpo/advantage.py", "verl_ext/plugin.py", "verl_ext/platform_cpu.py"} <= set(names)
+    assert {"recipe/asymgrpo/advantage.py", "verl_ext/plugin.py", "verl_ext/cpu/platform.py"} <= set(names)
     assert {"recipe/asymgrpo/py.typed", "verl_ext/py.typed"} <= set(names)
     assert {"hydra_plugins/verl_asymgrpo.py", "recipe/asymgrpo/conf/asymgrpo/paper.yaml"} <= set(names)
 

@@ -56,9 +56,9 @@ def register_early_check() -> None:
 
 def register_platform() -> None:
     """verl's platform "cpu"."""
-    from verl_ext import platform_cpu
+    from verl_ext.cpu import platform
 
-    platform_cpu.register()
+    platform.register()
 
 
 def check_verl() -> None:

@@ -36,7 +36,7 @@ from benchmarks.study.experiments import (
     settled,
 )
 from benchmarks.study.runner import RESULTS, ROOT, read_results
-from recipe.asymgrpo.comparison import smooth
+from recipe.asymgrpo.report.comparison import smooth
 
 RESAMPLES = 10_000
 WINDOW = 5  # steps a training figure is averaged over

@@ -19,8 +19,8 @@ from benchmarks.study.analysis import (
     pass_at,
 )
 from benchmarks.study.experiments import BETAS, LABELS, LEARNING_RATES, METHODS, TASKS, Result
-from recipe.asymgrpo.comparison import band, smooth
-from recipe.asymgrpo.figures import COLOURS
+from recipe.asymgrpo.report.comparison import band, smooth
+from recipe.asymgrpo.report.figures import COLOURS
 
 CURVES = ("asymgrpo", "grpo", "reinforce", "pos_only", "neg_only")
 COLOUR = dict(zip(CURVES, COLOURS, strict=False))

@@ -170,7 +170,7 @@ def in_verl(experiment: Experiment, out: Path) -> Result:
     """One training by verl, through the quickstart's own script; its last checkpoint is evaluated as the light engine's
     model is."""
     from benchmarks.study import light
-    from recipe.asymgrpo.runs import read_run
+    from recipe.asymgrpo.report.runs import read_run
 
     overrides = list(experiment.overrides)
     small = experiment.model != "smollm2"  # the language model is trained with the quickstart's own settings

@@ -5,7 +5,7 @@
 #   choose_logger RUN            sets LOGGER (verl's trainer.logger), with wandb if it is set up
 #   check_paths NAME...          the paths in these variables: those that Hydra cannot read end the script, and for a
 #                                cluster that is running they become absolute
-#   choose_cpu RANKS             sets CPU: what verl needs to run without an accelerator (verl_ext/platform_cpu.py)
+#   choose_cpu RANKS             sets CPU: what verl needs to run without an accelerator (verl_ext/cpu/platform.py)
 # shellcheck shell=bash disable=SC2034  # what is set here is used by the scripts
 
 die() { printf '\n%s: %s\n' "$(basename "$0")" "$*" >&2; exit 1; }
@@ -79,7 +79,7 @@ choose_cpu() {
     export TQ_NUM_THREADS=${TQ_NUM_THREADS:-1} # with its 8, TransferQueue warns at every request where cores are fewer
     CPU=(
         trainer.device=cpu
-        actor_rollout_ref.model.external_lib=verl_ext.engine_cpu
+        actor_rollout_ref.model.external_lib=verl_ext.cpu.engine
         actor_rollout_ref.model.use_remove_padding=False
         actor_rollout_ref.model.enable_gradient_checkpointing=False
         ++actor_rollout_ref.model.override_config.attn_implementation=sdpa
@@ -97,7 +97,7 @@ choose_cpu() {
         actor_rollout_ref.rollout.checkpoint_engine.update_weights_bucket_megabytes=128
         data.dataloader_num_workers=0
         reward.num_workers=1
-        trainer.v1.sampler.custom_sampler.path=pkg://verl_ext.replay_buffer_cpu
+        trainer.v1.sampler.custom_sampler.path=pkg://verl_ext.cpu.replay_buffer
         trainer.v1.sampler.custom_sampler.name=FastPollReplayBuffer
         transfer_queue.backend.SimpleStorage.num_data_storage_units=1
     )

@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DEATH = 180  # seconds from the fault to the end of the run where a process dies
 STALL = 120  # seconds without a step that end a run here; a start takes some 60 on 2 cores
 END_OF_A_STALL = STALL + 60  # and what it takes to shut Ray down
-WATCHER = "examples/quickstart/train.py"
+WATCHER = "verl_ext.watch"
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

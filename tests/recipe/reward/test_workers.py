@@ -20,7 +20,7 @@ import pytest
 from recipe.asymgrpo import reward
 from recipe.asymgrpo import verifier as verifier_module
 from recipe.asymgrpo.reward import compute_score, last_boxed
-from recipe.asymgrpo.verifier import MAX_CHARS, Verifier, VerifierError, normalise
+from recipe.asymgrpo.reward.workers import MAX_CHARS, Verifier, VerifierError, normalise
 
 pytest.importorskip("math_verify")
 
@@ -230,7 +230,7 @@ def test_ten_thousand_calls_from_eight_threads_lose_none():
 
 def test_processes_end_with_the_one_that_asked():
     code = (
-        "import os, signal, sys\nfrom recipe.asymgrpo.verifier import Verifier\nv = Verifier()\n"
+        "import os, signal, sys\nfrom recipe.asymgrpo.reward.workers import Verifier\nv = Verifier()\n"
         "assert v.equal('0.5', '1/2').equal\nprint(v._helper.process.pid, v._idle[0].pid, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL) if sys.argv[1] == 'killed' else None\n"
     )

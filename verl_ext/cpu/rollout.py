@@ -11,11 +11,11 @@ from typing import Any
 import ray
 from verl.workers.rollout.vllm_rollout import ServerAdapter
 
-from verl_ext.platform_cpu import job_id_on_machine
+from verl_ext.cpu.platform import job_id_on_machine
 
 
 class CPUServerAdapter(ServerAdapter):
-    """verl's adapter with a socket of its own; vLLM's side is in :func:`verl_ext.platform_cpu.prepare_vllm`."""
+    """verl's adapter with a socket of its own; vLLM's side is in :func:`verl_ext.cpu.platform.prepare_vllm`."""
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)

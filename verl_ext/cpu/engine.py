@@ -1,7 +1,7 @@
-"""verl's FSDP2 engine for the platform ``cpu``; loaded by ``actor_rollout_ref.model.external_lib=verl_ext.engine_cpu``.
+"""verl's FSDP2 engine for the platform ``cpu``; loaded by ``actor_rollout_ref.model.external_lib=verl_ext.cpu.engine``.
 
 The engine is verl's own; it is registered for a device that verl does not list. The rollout is verl's as well, under
-its name `vllm`, with a weight sync of its own (:mod:`verl_ext.rollout_cpu`).
+its name `vllm`, with a weight sync of its own (:mod:`verl_ext.cpu.rollout`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from verl.workers.engine.base import EngineRegistry
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 from verl.workers.rollout import base as rollouts
 
-from verl_ext.platform_cpu import OWN_SOCKET
+from verl_ext.cpu.platform import OWN_SOCKET
 
 
 class CPUEngineWithLMHead(FSDPEngineWithLMHead):
@@ -99,5 +99,5 @@ if "cpu" not in EngineRegistry._engines.get("language_model", {}).get("fsdp2", {
     EngineRegistry.register(model_type="language_model", backend=["fsdp", "fsdp2"], device="cpu")(CPUEngineWithLMHead)
 
 # By its path, as verl has it: only the process that needs it imports vLLM. The variable goes on to vLLM's processes.
-rollouts._ROLLOUT_REGISTRY["vllm", "async"] = "verl_ext.rollout_cpu.CPUServerAdapter"
+rollouts._ROLLOUT_REGISTRY["vllm", "async"] = "verl_ext.cpu.rollout.CPUServerAdapter"
 os.environ[OWN_SOCKET] = "1"

@@ -1,6 +1,6 @@
 """Runs one verl training in a run folder and watches it: progress, failures, stalls, memory.
 
-    python examples/quickstart/train.py --run DIR --steps N [--stall SECONDS] [--max-probs-diff X] -- COMMAND...
+    python -m verl_ext.watch --run DIR --steps N [--stall SECONDS] [--max-probs-diff X] -- COMMAND...
 
 COMMAND is verl's own ``python -m verl.trainer.main_ppo ...``; its output goes to ``DIR/train.log``, its metrics (verl's
 ``file`` logger) to ``DIR/metrics-K.jsonl``, one file for each start, because the logger empties the file it opens.

@@ -1,6 +1,5 @@
 """The watcher of the quickstart, on commands that behave as verl does when it goes well, fails, lies or hangs."""
 
-import importlib.util
 import json
 import math
 import os
@@ -16,10 +15,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[2] / "examples" / "quickstart" / "train.py"
-spec = importlib.util.spec_from_file_location("quickstart_train", SCRIPT)
-train = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(train)
+from verl_ext import watch as train
+
+WATCH = (sys.executable, "-m", "verl_ext.watch")
 
 WRITER = """
 import json, os, sys, time
@@ -151,7 +149,7 @@ def test_full_disk_gets_a_remedy(tmp_path, text):
 
 def test_two_trainings_of_one_folder(tmp_path):
     """The lock is the launcher's, so it holds after its watcher has been killed, and no longer than the launcher."""
-    run = [sys.executable, str(SCRIPT), "--run", str(tmp_path), "--steps", "3", "--", *command("time.sleep(600)")]
+    run = [*WATCH, "--run", str(tmp_path), "--steps", "3", "--", *command("time.sleep(600)")]
     watcher = psutil.Popen(run, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while not (children := watcher.children()):
@@ -169,7 +167,7 @@ def test_two_trainings_of_one_folder(tmp_path):
 @pytest.mark.parametrize("signal_", [signal.SIGTERM, signal.SIGHUP])
 def test_nothing_is_left_behind_where_nobody_reads(tmp_path, signal_):
     """As when a terminal is closed: the progress bar cannot be written any more."""
-    run = [sys.executable, str(SCRIPT), "--run", str(tmp_path), "--steps", "3", "--", *command("time.sleep(600)")]
+    run = [*WATCH, "--run", str(tmp_path), "--steps", "3", "--", *command("time.sleep(600)")]
     watcher = psutil.Popen(run, stderr=subprocess.PIPE, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))
     deadline = time.monotonic() + 60
     while not (children := watcher.children()):
@@ -291,7 +289,7 @@ def test_memory_counts_descendants():
 
 
 def test_done_is_written_only_on_success(tmp_path):
-    run = [sys.executable, str(SCRIPT), "--run", str(tmp_path / "run"), "--steps", "3", "--"]
+    run = [*WATCH, "--run", str(tmp_path / "run"), "--steps", "3", "--"]
     failed = subprocess.run([*run, *command("sys.exit(1)")], capture_output=True, text=True, check=False)
     assert failed.returncode == 1
     assert "train.log" in failed.stderr

@@ -2,7 +2,7 @@
 
     reward.custom_reward_function.path=pkg://recipe.asymgrpo.reward reward.custom_reward_function.name=compute_score
 
-Mathematics is judged by math-verify on the last ``\\boxed{}`` of the response (``recipe/asymgrpo/verifier.py``), tasks
+Mathematics is judged by math-verify on the last ``\\boxed{}`` of the response (``workers.py``), tasks
 of reasoning-gym by its own scorer. The reward is 1.0 where the answer is right, else 0.0.
 """
 
@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from recipe.asymgrpo.verifier import MAX_CHARS, Verifier
+from recipe.asymgrpo.reward.workers import MAX_CHARS, Verifier
 
 logger = logging.getLogger(f"verl.{__name__}")
 
@@ -67,7 +67,7 @@ def compute_score(
         ValueError: a data source this file has no scorer for, or no expected answer. verl leaves out a response whose
             score raises, and goes on, so `check_file` finds such rows before a training.
         ModuleNotFoundError: reasoning-gym is not installed.
-        recipe.asymgrpo.verifier.VerifierError: math-verify is not installed.
+        recipe.asymgrpo.reward.workers.VerifierError: math-verify is not installed.
     """
     if fault := fault_of(data_source, ground_truth):
         raise ValueError(fault)

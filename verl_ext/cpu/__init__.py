@@ -1,0 +1,1 @@
+"""verl's platform "cpu": its device, engine, rollout and replay buffer."""
