@@ -9,10 +9,8 @@ import statistics
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
-from recipe.asymgrpo.pass_at_k import Dump, ks_up_to, mean_pass_at_k
 from recipe.asymgrpo.report.runs import IDENTITY, Run
 
 Curve = dict[int, float]
@@ -95,25 +93,35 @@ class Report:
         return [run for runs in self.methods.values() for run in runs]
 
     def accuracies(self) -> list[Measure]:
-        """Validation accuracy by evaluation set."""
-        found: dict[str, str] = {}
-        # `acc` where the reward function returns it, as in verl's own val-core.
-        for kind in ("reward", "score", "acc"):
-            for run in self.runs:
+        """Validation accuracy by evaluation set, and by reward and samples a problem where the runs differ in them."""
+        found: dict[str, set[tuple[int, str]]] = defaultdict(set)
+        for run in self.runs:
+            kinds: dict[tuple[str, int], str] = {}
+            # `acc` where the reward function returns it, as in verl's own val-core.
+            for kind in ("reward", "score", "acc"):
                 for key in run.series:
-                    if match := re.fullmatch(rf"val-core/(.+)/{kind}/mean@\d+", key):
-                        found[match[1]] = key
-        return [Measure(f"validation accuracy, {source}", key, averaged=False) for source, key in sorted(found.items())]
+                    if match := re.fullmatch(rf"val-core/(.+)/{kind}/mean@(\d+)", key):
+                        kinds[match[1], int(match[2])] = kind
+            for (source, samples), kind in kinds.items():
+                found[source].add((samples, kind))
+        measures = []
+        for source, forms in sorted(found.items()):
+            for samples, kind in sorted(forms):
+                which = f" ({kind}/mean@{samples})" if len(forms) > 1 else ""
+                key = f"val-core/{source}/{kind}/mean@{samples}"
+                measures.append(Measure(f"validation accuracy, {source}{which}", key, averaged=False))
+        return measures
 
     def pass_measures(self) -> list[Measure]:
-        """pass@k over the training groups for the largest k that every run has."""
+        """pass@k over the training groups, for the largest k that every run has and for the largest of each."""
         ks = [
             {int(key.rpartition("/")[2]) for key in run.series if key.startswith("asymgrpo/pass_at/")}
             for run in self.runs
         ]
         ks = [k for k in ks if k]
         common = set.intersection(*ks) if ks else set()
-        return [Measure(f"pass@{max(common)} on training prompts", f"asymgrpo/pass_at/{max(common)}")] if common else []
+        shown = {max(k) for k in ks} | ({max(common)} if common else set())
+        return [Measure(f"pass@{k} on training prompts", f"asymgrpo/pass_at/{k}") for k in sorted(shown)]
 
     def measures(self) -> list[Measure]:
         rows = [*self.accuracies(), TRAIN_ACCURACY, *self.pass_measures(), NONE_SOLVED, ENTROPY]
@@ -160,18 +168,17 @@ class Report:
             if len(values) > 1:
                 parts = []
                 for value, runs in values.items():
-                    parts.append(f"{json.loads(value)} in {', '.join(self._named(runs))}")
+                    parts.append(f"{json.loads(value)} in {', '.join(self.named(runs, known))}")
                 lines.append(f"{key} is " + "; ".join(parts))
         return lines
 
-    def _named(self, runs: list[Run]) -> list[str]:
-        """Methods that are in `runs` with all their seeds, single runs of the others."""
+    def named(self, runs: Sequence[Run], among: Sequence[Run] | None = None) -> list[str]:
+        """Methods that have all their runs (`among` some) in `runs`, and single runs of the others."""
         names = []
         for method, own in self.methods.items():
             inside = [run for run in own if run in runs]
-            names += (
-                [method] if len(inside) == len([r for r in own if r.config]) and inside else [r.name for r in inside]
-            )
+            whole = inside and len(inside) == sum(among is None or run in among for run in own)
+            names += [method] if whole else [run.name for run in inside]
         return names
 
     def missing(self) -> list[str]:
@@ -196,6 +203,15 @@ class Report:
             if without:
                 names = "all runs" if len(without) == len(self.runs) else ", ".join(without)
                 lines.append(f"No {what} in {names}: {remedy}.")
+        families = (
+            (self.accuracies(), "they were validated otherwise (data.val_files, val_kwargs.n or the reward function)"),
+            (self.pass_measures(), "their groups have other sizes (actor_rollout_ref.rollout.n)"),
+        )
+        for family, why in families:
+            having = [run for run in self.runs if any(run[measure.key] for measure in family)]
+            for measure in family:
+                if lacking := [run for run in having if not run[measure.key]]:
+                    lines.append(f"No {measure.name} in {', '.join(self.named(lacking, having))}: {why}.")
         return lines
 
     def sentences(self) -> list[str]:
@@ -203,85 +219,36 @@ class Report:
         rows = self.table()
         lines = []
         for method, runs in self.methods.items():
+            own = [row for row in rows if row["method"] == method]
+            last = max((row["last"]["step"] for row in own), default=None)
             parts = []
-            for row in rows:
-                if row["method"] == method:
-                    parts.append(f"{row['measure']} {row['first']['mean']:.3f} → {row['last']['mean']:.3f}")
-            steps = max((run.steps[-1] for run in runs if run.steps), default=0)
-            lines.append(f"{method} ({len(runs)} run{'s' * (len(runs) > 1)}, {steps} steps): " + "; ".join(parts) + ".")
-        return lines
+            for row in own:
+                few = [f"{row['seeds']} of them"] if row["seeds"] < len(runs) else []
+                early = [f"to step {row['last']['step']}"] if row["last"]["step"] != last else []
+                apart = f" ({', '.join(few + early)})" if few or early else ""
+                parts.append(f"{row['measure']} {row['first']['mean']:.3f} → {row['last']['mean']:.3f}{apart}")
+            until = "no figure that all of them have at one step" if last is None else f"to step {last}"
+            head = f"{method} ({len(runs)} run{'s' * (len(runs) > 1)}, {until})"
+            lines.append(f"{head}: {'; '.join(parts)}." if parts else f"{head}.")
+        return lines + self.beyond()
+
+    def beyond(self) -> list[str]:
+        """Which runs go on where the means of their method end, because another run of it does."""
+        ends: dict[str, dict[str, int]] = defaultdict(dict)
+        for row in self.table():
+            for run in self.methods[row["method"]]:
+                if (end := max(run[row["key"]], default=0)) > row["last"]["step"]:
+                    ends[row["method"]][run.name] = max(end, ends[row["method"]].get(run.name, 0))
+        return [
+            f"{method}: its means end where one of its runs does; on went "
+            + ", ".join(f"{name} to step {end}" for name, end in further.items())
+            + "."
+            for method, further in ends.items()
+        ]
 
 
 def _number(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def entropy_prediction(runs: Sequence[Run], window: int) -> tuple[dict[str, tuple[Curve, Curve]], float, float]:
-    """Entropy change since a run's first covariance: measured, and predicted by dH = -eta * Cov(log pi, A).
-
-    One constant is fitted to all runs by least squares (eta of the identity belongs to a tabular softmax; a network
-    under Adam has another), times the learning rate of the step where it is logged.
-
-    Returns:
-        By run: (measured, predicted) change by step; the constant; Pearson's r of measured and predicted change from
-        one mean of `window` steps to the next (NaN where there are fewer than three).
-    """
-    measured: dict[str, Curve] = {}
-    exposed: dict[str, Curve] = {}
-    with_rates = all(run["actor/lr"] for run in runs)
-    for run in runs:
-        covariance, entropy = run["asymgrpo/cov_logprob_adv"], run["actor/entropy"]
-        steps = [step for step in sorted(covariance) if step in entropy and step + 1 in entropy]
-        if not steps:
-            continue
-        total = 0.0
-        measured[run.name], exposed[run.name] = {steps[0]: 0.0}, {steps[0]: 0.0}
-        for step in steps:
-            total += covariance[step] * (run["actor/lr"].get(step, 0.0) if with_rates else 1.0)
-            measured[run.name][step + 1] = entropy[step + 1] - entropy[steps[0]]
-            exposed[run.name][step + 1] = -total
-    pairs = [(exposed[name][step], measured[name][step]) for name in exposed for step in exposed[name]]
-    square = sum(x * x for x, _ in pairs)
-    constant = sum(x * y for x, y in pairs) / square if square else 0.0
-    predicted = {name: {step: constant * x for step, x in curve.items()} for name, curve in exposed.items()}
-    changes = [
-        pair
-        for name in measured
-        for pair in zip(_changes(predicted[name], window), _changes(measured[name], window), strict=True)
-    ]
-    return {name: (measured[name], predicted[name]) for name in measured}, constant, _pearson(changes)
-
-
-def _changes(curve: Curve, window: int) -> list[float]:
-    """From the mean of each `window` values to the mean of the next."""
-    values = [curve[step] for step in sorted(curve)]
-    means = [statistics.fmean(values[i : i + window]) for i in range(0, len(values) - window + 1, window)]
-    return [after - before for before, after in pairwise(means)]
-
-
-def _pearson(pairs: Sequence[tuple[float, float]]) -> float:
-    if len(pairs) < 3:
-        return math.nan
-    xs, ys = zip(*pairs, strict=True)
-    try:
-        return statistics.correlation(xs, ys)
-    except statistics.StatisticsError:  # one of them is constant
-        return math.nan
-
-
-def covariance_by_p(run: Run) -> list[float | None]:
-    """Mean over a run's groups of their covariance, by bin of p; None for a bin without a group."""
-    means: list[float | None] = []
-    for name in BINS:
-        covariance, share, groups = (
-            run[f"asymgrpo/cov_by_p/{name}"],
-            run[f"asymgrpo/p_hist/{name}"],
-            run["asymgrpo/groups"],
-        )
-        weights = {step: share.get(step, 0.0) * groups.get(step, 0.0) for step in covariance}
-        weight = sum(weights.values())
-        means.append(sum(covariance[step] * weights[step] for step in covariance) / weight if weight else None)
-    return means
 
 
 def build(runs: Sequence[Run], window: int | None = None) -> Report:
@@ -295,29 +262,3 @@ def build(runs: Sequence[Run], window: int | None = None) -> Report:
         methods[run.method].append(run)
     longest = max((len(run.steps) for run in runs), default=0)
     return Report(dict(methods), window or max(WINDOW, longest // 20))
-
-
-def held_out_pass_at_k(run: Run) -> dict[int, Curve]:
-    """From verl's validation dumps: by step, pass@k by k; of the first and the last dump."""
-    found: dict[int, Curve] = {}
-    for step in sorted({min(run.validation), max(run.validation)}) if run.validation else ():
-        try:
-            dump = Dump(run.validation[step])
-        except (OSError, ValueError) as error:
-            run.notes.append(str(error))
-            continue
-        found[step] = {k: mean_pass_at_k(dump.groups, k) or 0.0 for k in ks_up_to(dump.samples)}
-    return found
-
-
-def training_pass_at_k(run: Run, window: int) -> dict[int, Curve]:
-    """From the training groups: mean over the first and the last `window` steps."""
-    curves = {
-        int(key.rpartition("/")[2]): curve for key, curve in run.series.items() if key.startswith("asymgrpo/pass_at/")
-    }
-    ends: dict[int, Curve] = {}
-    for k, curve in sorted(curves.items()):
-        steps = sorted(curve)
-        for end, chosen in ((steps[0], steps[:window]), (steps[-1], steps[-window:])):
-            ends.setdefault(end, {})[k] = statistics.fmean(curve[s] for s in chosen)
-    return ends

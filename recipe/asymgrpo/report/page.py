@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from recipe.asymgrpo.report.comparison import Report, build
-from recipe.asymgrpo.report.figures import Figure, Painter
+from recipe.asymgrpo.report.figures import Figure, Painter, sections
 from recipe.asymgrpo.report.runs import find_runs
 
 STYLE = """
@@ -121,21 +121,36 @@ def summary(report: Report) -> str:
         lines.append(
             f"  {row['method']:<{width}}" + "".join(_cell(row[c]).rjust(18) for c in ("first", "best", "last"))
         )
+    lines += report.beyond()
     lines.append(f"Training figures are means of {report.window} steps; ± is the 95 % interval over seeds.")
     return "\n".join(lines)
 
 
-def write(report: Report, out: Path) -> list[Path]:
-    """Draw everything into `out`; returns the files, the page first."""
+def write(report: Report, out: Path, pngs: Sequence[str] | None = None) -> list[Path]:
+    """Draw everything into `out`.
+
+    Args:
+        pngs: figures to write as files beside the page, which has them all; None: all of them.
+
+    Returns:
+        The files, the page first.
+
+    Raises:
+        ValueError: there is no figure of a name in `pngs`.
+        OSError: a file cannot be written.
+    """
     painter = Painter(report)
-    sections = painter.figures()
+    drawn = sections(painter)
+    figures = {figure.name: figure for _, group in drawn for figure in group}
+    chosen = list(figures) if pngs is None else list(pngs)
+    if unknown := [name for name in chosen if name not in figures]:
+        raise ValueError(f"no figure {', '.join(unknown)} in this report; it has {', '.join(figures) or 'none'}")
     out.mkdir(parents=True, exist_ok=True)
     files = [out / "report.html"]
-    files[0].write_text(page(report, sections, painter.colour), encoding="utf-8")
-    for _, figures in sections:
-        for figure in figures:
-            files.append(out / f"{figure.name}.png")
-            files[-1].write_bytes(figure.png)
+    files[0].write_text(page(report, drawn, painter.colour), encoding="utf-8")
+    for name in chosen:
+        files.append(out / f"{name}.png")
+        files[-1].write_bytes(figures[name].png)
     return files
 
 
@@ -145,6 +160,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("report"), help="folder to write into (default: report)")
     parser.add_argument(
         "--window", type=int, help="steps to average training figures over (default: 5, or 1/20 of a run)"
+    )
+    parser.add_argument(
+        "--png",
+        nargs="*",
+        metavar="FIGURE",
+        help="figures to write as PNG files too (default: all; without names: none)",
     )
     options = parser.parse_args(arguments)
     if options.window is not None and options.window < 1:
@@ -159,7 +180,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     report = build(runs, options.window)
     try:
-        files = write(report, options.out)
+        files = write(report, options.out, options.png)
+    except ValueError as error:
+        print(f"--png: {error}", file=sys.stderr)
+        return 1
     except OSError as error:
         print(f"{options.out}: cannot be written: {error.strerror}", file=sys.stderr)
         return 1

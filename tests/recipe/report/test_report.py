@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from recipe.asymgrpo.report.comparison import band, build, entropy_prediction, interval, smooth, training_pass_at_k
+from recipe.asymgrpo.report.comparison import band, build, interval, smooth
+from recipe.asymgrpo.report.derived import entropy_prediction, training_pass_at_k
 from recipe.asymgrpo.report.page import main
 from recipe.asymgrpo.report.runs import NoRunError, find_runs, read_run
 
@@ -100,7 +101,7 @@ def test_page_needs_no_network_and_says_what_the_logs_say(runs, tmp_path, capsys
     assert "algorithm.asym_grpo.preset is asymgrpo in asymgrpo; grpo in grpo" in text
     assert "data.seed" not in text
     assert "default_local_dir" not in text
-    for name in ("accuracy_0", "training_accuracy", "pass_at_k", "entropy", "entropy_by_sign", "none_solved"):
+    for name in ("accuracy", "training_accuracy", "pass_at_k", "entropy", "entropy_by_sign", "none_solved"):
         assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     for name in ("p_histogram", "advantage_mass", "clipfrac_by_sign", "covariance_by_p", "entropy_prediction"):
         assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
