@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+import base64
+import io
 import json
 import math
 import os
 import re
+import shlex
 import statistics
 import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from recipe.asymgrpo.report.comparison import band, build, interval, smooth
 from recipe.asymgrpo.report.derived import entropy_prediction, training_pass_at_k
@@ -339,6 +344,35 @@ def test_committed_report_says_what_the_committed_logs_say():
             quantile = {2: 12.706, 3: 4.303}[len(values)]
             assert row[name]["half"] == pytest.approx(quantile * statistics.stdev(values) / math.sqrt(len(values)))
     size = sum(file.stat().st_size for file in COMMITTED.iterdir() if file.is_file())
-    assert size < 3e6
+    assert size < 6e5
     assert all(url.startswith("data:") for url in page.urls)
     assert build(find_runs([COMMITTED / "runs"])[0]).table() == page.data["table"]
+
+
+def test_command_of_the_docs_makes_the_committed_report(tmp_path):
+    """The same files with the same words and figures, in the palette and with the fonts of this machine."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    commands = [
+        line
+        for page in pages
+        for line in page.read_text().splitlines()
+        if line.startswith("python -m recipe.asymgrpo.report docs/report/runs ")
+    ]
+    (command,) = set(commands)
+    words = [str(tmp_path) if word == "docs/report" else word for word in shlex.split(command)[1:]]
+    assert str(tmp_path) in words
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    files = {file.name for file in COMMITTED.iterdir() if file.is_file()}
+    assert {file.name for file in tmp_path.iterdir()} == files
+    texts, images = [], []
+    for folder in (COMMITTED, tmp_path):
+        text = (folder / "report.html").read_text()
+        pngs = [base64.b64decode(url.partition(",")[2]) for url in Page(text).urls]
+        pngs += [(folder / name).read_bytes() for name in sorted(files) if name.endswith(".png")]
+        texts.append(re.sub("base64,[^']*", "", text))
+        images.append([np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(float) for png in pngs])
+    assert texts[0] == texts[1]
+    for committed, made in zip(*images, strict=True):
+        assert committed.shape == made.shape
+        assert np.abs(committed - made).mean() < 2  # of 255; two figures of the report are 15 and more apart
