@@ -38,7 +38,7 @@ class Log:
     """Collects the records of one run, start by start, and what was wrong with the rest.
 
     A start that trains from step s on takes the place of all that earlier starts logged from s on, also beyond its own
-    last step: those steps were abandoned, no checkpoint has them. (TensorBoard drops them by the same rule.)
+    last step: those were abandoned, no later step builds on them. (TensorBoard drops them by the same rule.)
     """
 
     def __init__(self) -> None:

@@ -70,7 +70,15 @@ class Painter:
         steps = sorted(over_seeds.mean)
         mean = [over_seeds.mean[s] for s in steps]
         marker = "o" if len(steps) < 3 else None
-        axis.plot(steps, mean, style, color=colour, linewidth=2, marker=marker, label=label or self.label(method))
+        axis.plot(
+            steps,
+            mean,
+            style,
+            color=colour,
+            linewidth=2,
+            marker=marker,
+            label=label or f"{method} ({len(curves)} seed{'s' * (len(curves) > 1)})",
+        )
         if len(curves) > 1:
             # Two seeds have a very wide interval: it must not decide the scale.
             limits = axis.dataLim.frozen()
@@ -79,10 +87,6 @@ class Painter:
             axis.fill_between(steps, low, high, color=colour, alpha=0.12, linewidth=0)
             axis.dataLim.set(limits)
             axis.autoscale_view()
-
-    def label(self, method: str) -> str:
-        seeds = len(self.report.methods[method])
-        return f"{method} ({seeds} seed{'s' * (seeds > 1)})"
 
     def dress(self, axis: Any, ylabel: str, xlabel: str = "step") -> None:
         axis.set_xlabel(xlabel)
@@ -120,5 +124,5 @@ class Painter:
                 curves = [smooth(run[key], self.report.window) for run in runs]
                 self.lines(axis, method, curves, style, f"{method}, {label}")
         self.dress(axis, ylabel)
-        axis.set_ylim(0, max(axis.get_ylim()[1], 1e-3))
+        axis.set_ylim(min(0, axis.dataLim.y0), max(axis.get_ylim()[1], 1e-3))
         return self.finish(drawing, name, title, caption)

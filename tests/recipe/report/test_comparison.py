@@ -182,3 +182,25 @@ def test_png_keeps_the_colours_of_methods_and_its_bytes():
     plt.close(drawing)
     for colour in painter.COLOURS:
         assert tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5)) in pixels
+
+
+def test_legend_counts_the_seeds_that_are_drawn():
+    report = build([accuracy("a-seed1", "gsm8k/acc/mean@1"), run("a-seed2")])
+    drawing = painter.Painter(report)
+    figure, ((axis,),) = drawing.new()
+    (measure,) = report.accuracies()
+    drawing.lines(axis, "a", measure.curves(report.runs, 1))
+    assert axis.get_legend_handles_labels()[1] == ["a (1 seed)"]
+    drawing.plt.close(figure)
+
+
+def test_several_metrics_in_a_panel_may_be_negative(monkeypatch):
+    """Nothing that is drawn lies outside of its panel, and a panel without any metric is not drawn."""
+    limits = []
+    monkeypatch.setattr(painter, "png", lambda drawing: limits.append(drawing.axes[0].get_ylim()) or b"")
+    drawing = painter.Painter(build([with_keys("a", {"x": {1: -0.5, 2: 0.5}, "y": {1: 1.0, 2: 2.0}})], window=1))
+    assert drawing.several({"z": ("-", "z")}, "", "n", "t", "c") is None
+    assert drawing.several({"x": ("-", "x"), "y": ("--", "y")}, "", "n", "t", "c") == painter.Figure("n", "t", "c", b"")
+    assert drawing.several({"y": ("--", "y")}, "", "n", "t", "c")
+    assert [low for low, _ in limits] == [-0.5, 0]
+    assert all(high >= 2 for _, high in limits)
