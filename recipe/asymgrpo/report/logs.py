@@ -11,7 +11,7 @@ import math
 import re
 import struct
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -113,18 +113,29 @@ def sources(path: Path) -> Sources:
     if path.is_dir():
         return [
             (read_json_lines, sorted(path.glob("metrics-*.jsonl"))),
-            (read_events, event_files(path)),
-            (read_wandb, [file for files in wandb_files(path).values() for file in files]),
+            (read_events, _only(event_files(path))),
+            (read_wandb, _only(wandb_files(path))),
         ]
     if "tfevents" in path.name:
         return [(read_events, [path])]
     return [(read_wandb if path.suffix == ".wandb" else read_json_lines, [path])]
 
 
-def event_files(path: Path) -> list[Path]:
-    """TensorBoard's files of a run folder: a start writes one, whose name begins with the time."""
-    found = [*path.glob("events.out.tfevents.*"), *path.glob("tensorboard*/**/events.out.tfevents.*")]
-    return sorted(found, key=lambda file: (file.name, file))
+def _only(runs: Mapping[Any, list[Path]]) -> list[Path]:
+    """The files of the one run that there is; of several none can be told to be the folder's own."""
+    return next(iter(runs.values())) if len(runs) == 1 else []
+
+
+def event_files(path: Path) -> dict[Path, list[Path]]:
+    """TensorBoard's files at a folder by the folder of their run, each in the order of its starts.
+
+    verl writes them to ``tensorboard_log/PROJECT/EXPERIMENT`` or to TENSORBOARD_DIR. A start writes one, named by time.
+    """
+    found: dict[Path, list[Path]] = defaultdict(list)
+    own = list(path.glob("events.out.tfevents.*"))
+    for file in sorted(own or path.glob("tensorboard*/**/events.out.tfevents.*")):
+        found[file.parent].append(file)
+    return found
 
 
 def wandb_files(path: Path) -> dict[str, list[Path]]:

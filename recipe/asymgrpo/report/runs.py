@@ -18,6 +18,7 @@ from recipe.asymgrpo.report.logs import (
     event_files,
     flatten,
     is_validation,
+    read_events,
     read_wandb,
     sources,
     wandb_files,
@@ -96,6 +97,8 @@ def _places(path: Path) -> Iterator[tuple[Path, Sources]]:
     if path.is_file() or _is_run_folder(path):
         yield path, sources(path)
     elif path.is_dir():
+        for folder, files in event_files(path).items():
+            yield folder, [(read_events, files)]
         by_id = wandb_files(path)
         for files in by_id.values():
             yield files[-1], [(read_wandb, files)]
@@ -106,8 +109,8 @@ def _places(path: Path) -> Iterator[tuple[Path, Sources]]:
 
 
 def _is_run_folder(path: Path) -> bool:
-    """Several ids of wandb are several runs; several files with one id are one run that was resumed."""
-    return any(path.glob("metrics-*.jsonl")) or any(event_files(path)) or len(wandb_files(path)) == 1
+    """Several folders of TensorBoard, or ids of wandb, are several runs; several files of one are a run's starts."""
+    return any(path.glob("metrics-*.jsonl")) or len(event_files(path)) == 1 or len(wandb_files(path)) == 1
 
 
 def _nothing_at(path: Path) -> str:
@@ -147,7 +150,7 @@ def _read(path: Path, logs: Sources) -> Run:
         why = "; ".join(notes) or "it is empty"
         raise NoRunError(f"{path}: no training step of verl in it ({why}).")
 
-    run = Run(log.name or (path.name if path.is_dir() else path.stem), path, series, config, notes)
+    run = Run(log.name or (path.resolve().name if path.is_dir() else path.stem), path, series, config, notes)
     # Dumps beyond the log's last step are of a start that was abandoned, or of a step that is not over.
     last = max(step for curve in series.values() for step in curve)
     run.validation, rollouts = (

@@ -102,16 +102,42 @@ def test_tensorboard(tmp_path):
     check(read_run(write_events(tmp_path / "a-seed1")))
 
 
-def test_tensorboard_in_folders_of_its_own(tmp_path):
-    """The starts' folders do not sort as the starts do."""
-    run = write_events(tmp_path / "a-seed1")
-    for number, name in enumerate(("z", "a")):
-        place = run / "tensorboard_log" / name
-        place.mkdir(parents=True)
-        (run / f"events.out.tfevents.17000000{number:02d}.host.1.0").rename(
-            place / f"events.out.tfevents.17000000{number:02d}.host.1.0"
-        )
-    check(read_run(run))
+def test_tensorboard_of_several_experiments(tmp_path, monkeypatch):
+    """As verl lays them out below the folder it was started in: each experiment is a run, one alone is the folder's."""
+    write_events(tmp_path / "tensorboard_log" / "project" / "a-seed1")
+    check(read_run(tmp_path))
+    write_events(tmp_path / "tensorboard_log" / "project" / "a-seed2", STARTS[:1])
+    monkeypatch.chdir(tmp_path)
+    for place in (".", "tensorboard_log/project"):
+        runs, problems = find_runs([Path(place)])
+        assert not problems
+        assert [(run.name, len(run.steps)) for run in runs] == [("a-seed1", 8), ("a-seed2", 10)]
+        check(runs[0])
+
+
+def test_the_folder_one_is_in_has_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(write_files(tmp_path / "a-seed1"))
+    (run,), _ = find_runs([Path()])
+    assert run.name == "a-seed1"
+
+
+def test_verls_own_loggers(tmp_path, monkeypatch):
+    """The same by verl's Tracking, started twice."""
+    from verl.utils.tracking import Tracking
+
+    monkeypatch.setenv("TENSORBOARD_DIR", str(tmp_path / "board-seed1"))
+    (tmp_path / "file-seed1").mkdir()
+    for number, records in enumerate(STARTS):
+        monkeypatch.setenv("VERL_FILE_LOGGER_PATH", str(tmp_path / "file-seed1" / f"metrics-{number:03d}.jsonl"))
+        tracking = Tracking("project", "experiment", ["file", "tensorboard"])
+        for record in records:
+            tracking.log(record["data"], record["step"])
+        tracking.finish()
+    runs, problems = find_runs([tmp_path])
+    assert not problems
+    assert [run.name for run in runs] == ["board-seed1", "file-seed1"]
+    for run in runs:
+        check(run)
 
 
 def test_wandb(wandb_folder):
