@@ -1,0 +1,297 @@
+r"""Whether two answers are equal, and why: the reading policy of docs/reward.md.
+
+Both texts are brought to one spelling (`text`), read to the end (`reading`), and compared by what they are. What is not
+understood in full is equal only to the same text.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from recipe.asymgrpo.reward.nodes import Labelled, Many, Region, Relation, Remark, Residue, Scalar, Table, Words, as_region
+from recipe.asymgrpo.reward.numeric import same_value
+from recipe.asymgrpo.reward.reading import Policy, read
+from recipe.asymgrpo.reward.relations import same_relation
+from recipe.asymgrpo.reward.scalar import NotRead
+from recipe.asymgrpo.reward.text import plain
+
+EQUAL = ("equal text", "equal value", "equal words")
+"""Reasons of a right answer."""
+DIFFERENT = ("different value", "different kind", "unit differs", "base differs", "label differs", "condition differs",
+             "different number of answers", "different words", "not read", "gold not read")  # fmt: skip
+"""Reasons of a wrong one."""
+_POLICIES = [Policy(thousands, base) for base in ("e", "10") for thousands in (True, False)]
+
+
+def judge(gold: str, answer: str) -> str:
+    """Why an answer is right, one of `EQUAL`, or wrong, one of `DIFFERENT`.
+
+    Args:
+        gold: the expected answer, LaTeX or plain.
+        answer: the model's, without its box.
+
+    Raises:
+        MemoryError: the memory limit was reached.
+    """
+    expected, given = plain(gold), plain(answer)
+    if expected and expected.replace(" ", "") == given.replace(" ", "") and not _spaced_numbers(expected, given):
+        return "equal text"
+    first = ""
+    for policy in _POLICIES:
+        if not policy.thousands and "," not in expected + given or policy.log_base == "10" and "\\log" not in expected + given:
+            continue
+        reason = _judge(expected, given, policy)
+        if reason in EQUAL:
+            return reason
+        first = first or reason
+    return first
+
+
+def _spaced_numbers(left: str, right: str) -> bool:
+    return any(a.isdigit() and b.isdigit() for text in (left, right) for a, _, b in zip(text, text[1:] + " ", text[2:] + "  ", strict=False) if _ == " ")
+
+
+def _judge(gold: str, answer: str, policy: Policy) -> str:
+    try:
+        expected = read(gold, policy)
+    except (NotRead, RecursionError):
+        return "gold not read"
+    try:
+        return compare_nodes(expected, read(answer, policy))
+    except (NotRead, RecursionError):
+        return "not read"
+    except (TypeError, ValueError, ArithmeticError, AttributeError, NotImplementedError):
+        return "not read"
+
+
+def compare_nodes(gold: Any, given: Any) -> str:
+    """Why two nodes are equal or not."""
+    if isinstance(given, Remark) or isinstance(gold, Remark):
+        return _remarks(gold, given)
+    if isinstance(gold, Labelled) and isinstance(given, Labelled):
+        if gold.label != given.label:
+            return "label differs"
+        return compare_nodes(gold.node, given.node)
+    if isinstance(gold, Labelled) or isinstance(given, Labelled):
+        if isinstance(gold, Relation) or isinstance(given, Relation):
+            return _equation_of(gold, given)
+        gold, given = (node.node if isinstance(node, Labelled) else node for node in (gold, given))
+        return compare_nodes(gold, given)
+    if isinstance(gold, Scalar) and isinstance(given, Scalar):
+        return _scalars(gold, given)
+    if isinstance(gold, Region) or isinstance(given, Region):
+        return _regions(gold, given)
+    if isinstance(gold, Many) or isinstance(given, Many):
+        return _collections(gold, given)
+    if type(gold) is not type(given):
+        return "different kind"
+    if isinstance(gold, Words):
+        return "equal words" if _phrase(gold) == _phrase(given) else "different words"
+    if isinstance(gold, Relation):
+        same = same_relation(gold, given)
+        if same is None:
+            same = gold.sign == given.sign and (
+                _equal(gold.left, given.left) and _equal(gold.right, given.right)
+                or gold.sign in ("=", "\\parallel", "\\perp", "\\sim", "\\cong", "\\ne") and _equal(gold.left, given.right) and _equal(gold.right, given.left)
+            )
+        return _verdict(same)
+    if isinstance(gold, Table):
+        return _tables(gold, given)
+    if isinstance(gold, Residue):
+        if not _equal(gold.modulus, given.modulus) or len(gold.items) != len(given.items):
+            return "different value"
+        return _verdict(_matched(gold.items, given.items, lambda a, b: _congruent(a, b, gold.modulus)))
+    return "different kind"
+
+
+def _equal(gold: Any, given: Any) -> bool:
+    return compare_nodes(gold, given) in EQUAL
+
+
+def _verdict(equal: bool | None) -> str:
+    return "equal value" if equal else "different value"
+
+
+def _remarks(gold: Any, given: Any) -> str:
+    if isinstance(gold, Remark) and isinstance(given, Remark):
+        reason = compare_nodes(gold.node, given.node)
+        same = judge(gold.said, given.said) in EQUAL
+        return reason if same or reason not in EQUAL else "condition differs"
+    said = (gold if isinstance(gold, Remark) else given).said
+    # An equation or a choice changes what the answer is, and so does a condition that leaves one value.
+    if "=" in said or "«or»" in said or "«otherwise»" in said or "«even»" in said or "«odd»" in said:
+        return "condition differs"
+    return compare_nodes(*(node.node if isinstance(node, Remark) else node for node in (gold, given)))
+
+
+def _equation_of(gold: Any, given: Any) -> str:
+    """A label with a value is an equation where the other side is one: y = 2x + 1 beside 2x - y + 1 = 0."""
+    from sympy import Symbol
+
+    sides = []
+    for node in (gold, given):
+        if isinstance(node, Labelled):
+            if not (isinstance(node.node, Scalar) and len(node.label) == 1):
+                return "different kind"
+            sides.append(Relation("=", Scalar(Symbol(node.label)), node.node))
+        elif isinstance(node, Relation):
+            sides.append(node)
+        else:
+            return "different kind"
+    return compare_nodes(*sides)
+
+
+def _scalars(gold: Scalar, given: Scalar) -> str:
+    if gold.base or given.base:
+        return _based(gold, given)
+    unit, other = gold.unit, given.unit
+    value, answer = gold.value, given.value
+    if unit == other or (unit is None and other is not None and other.nameless) or (other is None and unit is not None and unit.nameless):
+        return _verdict(_same_number(gold, given))
+    if unit is not None and other is not None:
+        if unit.nameless or other.nameless:
+            return _verdict(_same_number(gold, given))
+        if unit.powers != other.powers:
+            return "unit differs"
+        factor = _rational(other.factor / unit.factor)
+        return "equal value" if same_value(value, answer * factor) else "unit differs" if same_value(value, answer) else "different value"
+    return _one_unit(gold, given)
+
+
+def _one_unit(gold: Scalar, given: Scalar) -> str:
+    """One side has a unit: a missing unit is forgiven, and percent and degrees have a value without one, too."""
+    from sympy import Rational, pi
+
+    unit = gold.unit or given.unit
+    assert unit is not None
+    share = Rational(1, 100) if unit.percent else pi / 180 if unit.degree else None
+    if share is not None:
+        value, answer = (node.value * share if node.unit else node.value for node in (gold, given))
+        if same_value(value, answer):
+            return "equal value"
+        bare = gold.value if gold.unit is None else None
+        if unit.percent and bare is not None and bare.is_number and bool(abs(bare) <= 1) and bare != 0:
+            return "unit differs"
+    return _verdict(_same_number(gold, given))
+
+
+def _based(gold: Scalar, given: Scalar) -> str:
+    if gold.base and not given.base:
+        digits = str(given.value) if given.value is not None and given.value.is_Integer else ""
+        return "equal value" if gold.digits == digits and given.unit is None else "base differs"
+    if gold.base != given.base:
+        return "base differs"
+    return "equal value" if gold.digits == given.digits else "different value"
+
+
+def _rational(value: Any) -> Any:
+    from sympy import Rational
+
+    return Rational(value.numerator, value.denominator)
+
+
+def _same_number(gold: Scalar, given: Scalar) -> bool:
+    if same_value(gold.value, given.value):
+        return True
+    # A gold with four digits or more behind which there was a longer number: what rounds to it.
+    if not gold.decimals or not given.value.is_number or not given.value.is_real or not gold.value.is_Rational:
+        return False
+    digits = len(str(abs(int(gold.value * 10**gold.decimals))))
+    exact = given.decimals is None and not (given.value.is_Rational and _terminates(given.value.q))
+    if digits < (3 if exact else 4) or (given.decimals is not None and given.decimals <= gold.decimals):
+        return False
+    if given.decimals is None and not exact:
+        return False
+    scaled = abs(gold.value - given.value) * 10**gold.decimals
+    return bool(scaled * 2 <= 1)
+
+
+def _terminates(denominator: int) -> bool:
+    for prime in (2, 5):
+        while denominator % prime == 0:
+            denominator //= prime
+    return denominator == 1
+
+
+def _regions(gold: Any, given: Any) -> str:
+    if not all(isinstance(node, Region) or (isinstance(node, Many) and node.kind in ("tuple", "bracket", "set")) for node in (gold, given)):
+        return "different kind"
+    left, right = as_region(gold).intervals, as_region(given).intervals
+    return _verdict(
+        len(left) == len(right)
+        and all(
+            a[1] == b[1] and a[3] == b[3] and same_value(a[0], b[0]) and same_value(a[2], b[2]) for a, b in zip(left, right, strict=True)
+        )
+    )
+
+
+def _collections(gold: Any, given: Any) -> str:
+    for one, other in ((gold, given), (given, gold)):
+        if not isinstance(other, Many):
+            if isinstance(one, Many) and one.kind in ("set", "list") and len(one.items) == 1:
+                return compare_nodes(gold.items[0] if one is gold else gold, given.items[0] if one is given else given)
+            if isinstance(one, Many) and one.kind == "ratio" and isinstance(other, Scalar) and len(one.items) == 2:
+                return _verdict(same_value(one.items[0].value, other.value * one.items[1].value))
+            return "different number of answers" if isinstance(one, Many) and one.kind != "ratio" else "different kind"
+    kinds = {gold.kind, given.kind}
+    if gold.dots != given.dots:
+        return "different value"
+    if "ratio" in kinds:
+        if len(kinds) > 1 or len(gold.items) != len(given.items):
+            return "different kind"
+        first, second = ([item.value for item in node.items] for node in (gold, given))
+        return _verdict(all(same_value(a * second[0], b * first[0]) for a, b in zip(first, second, strict=True)))
+    if kinds == {"set", "tuple"} or ("bracket" in kinds and len(kinds) > 1):
+        return "different kind"
+    if kinds == {"set"} or kinds == {"set", "list"}:
+        items = [_distinct(node.items) for node in (gold, given)]
+    else:
+        items = [list(gold.items), list(given.items)]
+    if len(items[0]) != len(items[1]):
+        return "different number of answers"
+    if "tuple" in kinds or "bracket" in kinds or gold.dots:
+        reasons = [compare_nodes(a, b) for a, b in zip(*items, strict=True)]
+        return next((reason for reason in reasons if reason not in EQUAL), "equal value")
+    return _verdict(_matched(*items, _equal))
+
+
+def _distinct(items: Any) -> list[Any]:
+    kept: list[Any] = []
+    for item in items:
+        if not any(_equal(other, item) for other in kept):
+            kept.append(item)
+    return kept
+
+
+def _matched(gold: Any, given: Any, equal: Any) -> bool:
+    """Whether each one of the first has its own among the second."""
+    left = list(given)
+    for item in gold:
+        place = next((number for number, other in enumerate(left) if equal(item, other)), None)
+        if place is None:
+            return False
+        left.pop(place)
+    return not left
+
+
+def _congruent(gold: Any, given: Any, modulus: Any) -> bool:
+    if not all(isinstance(node, Scalar) and node.value is not None for node in (gold, given, modulus)):
+        return _equal(gold, given)
+    difference = (gold.value - given.value) / modulus.value
+    return bool(same_value(gold.value, given.value) or difference.is_integer)
+
+
+def _tables(gold: Table, given: Table) -> str:
+    if gold.kind != given.kind or [len(row) for row in gold.rows] != [len(row) for row in given.rows]:
+        return "different kind"
+    if gold.kind == "cases":
+        rows = [[Many("tuple", row) for row in table.rows] for table in (gold, given)]
+        return _verdict(_matched(*rows, _equal))
+    pairs = zip(itertools.chain(*gold.rows), itertools.chain(*given.rows), strict=True)
+    return _verdict(all(_equal(a, b) for a, b in pairs))
+
+
+def _phrase(words: Words) -> list[str]:
+    parts = [part.strip("«»") for part in words.parts]
+    return [part for number, part in enumerate(parts) if part not in ("the", "a", "an") or len(parts) == 1 or number == len(parts) - 1]

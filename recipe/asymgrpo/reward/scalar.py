@@ -1,0 +1,291 @@
+r"""One expression: from the small LaTeX of `text.plain` to sympy by math-verify's parser, and sound comparison.
+
+The parser (latex2sympy2_extended) takes the longest start that it can read, makes 5 of ``2 3`` and of ``(2)(3)``, and
+floats of decimals. So each token is looked at first: an unknown one is `NotRead`, products get their ``\cdot``, decimals
+become fractions, and what a letter cannot carry (``\hat{x}``, ``f(x)``, a word) becomes a variable of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any
+
+from recipe.asymgrpo.reward.text import FUNCTIONS, GREEK, closing_of
+
+
+class NotRead(ValueError):
+    """A part of an answer that was not understood."""
+
+
+_TOKEN = re.compile(
+    r"\s+|(?P<number>\d+\.\d+|\.\d+|\d+)|\\(?P<macro>[a-zA-Z]+)|(?P<letter>[A-Za-z])|«(?P<word>[^»]*)»|(?P<sign>[-+/^_!'|,=(){}\[\]])"
+)
+_HEADS = FUNCTIONS | {"frac", "sqrt", "binom"}
+_BIG = frozenset({"sum", "prod", "int", "lim"})
+_DECORATED = frozenset({"hat", "bar", "overline", "tilde", "widehat", "dot", "ddot", "underline", "mathbb", "widetilde"})
+_CONSTANTS = frozenset({"pi", "infty"})
+_INVERSE = re.compile(r"\\(sin|cos|tan)\s*\^\s*\{\s*-\s*1\s*\}")
+_REPEATING = re.compile(r"(\d*)\.(\d*)\\(?:overline|bar|dot)\s*\{?(\d+)\}?")
+_MIXED = re.compile(r"(?<![\d.\w^_}{])(\d+) ?(?:\\frac\{(\d+)\}\{(\d+)\}|(?<= )(\d+) ?/ ?(\d+)(?![\d./]))")
+_POWER_OF_TEN = re.compile(r"([-+]?\d+(?:\.\d+)?)[eE]([-+]?\d{1,4})")
+_SIMPLE = re.compile(r"([-+]?) ?(?:(\d+)(?:\.(\d*))?|\.(\d+))")
+_SIMPLE_FRACTION = re.compile(r"([-+]?) ?(?:\\frac\{(-?\d+)\}\{(\d+)\}|(\d+) ?/ ?(\d+))")
+_AMBIGUOUS = re.compile(r"/ ?(?:\d+(?:\.\d+)?|[A-Za-z]) ?(?:[A-Za-z(]|\\(?:pi|sqrt|frac|ln|log|sin|cos|tan|e)\b)")
+_APPLIED = re.compile(r"(?<![A-Za-z\\«])([fghFGHP]'*)\s*\(")
+MAX_DIGITS = 400
+
+
+def read_scalar(text: str, log_base: str = "e") -> Any:
+    """A sympy expression (exact: no floats) of all of the text.
+
+    Raises:
+        NotRead: some of it is not understood, or it has no value.
+    """
+    text = text.strip()
+    if (found := _SIMPLE.fullmatch(text)) is not None:
+        sign, whole, decimals, bare = found.groups()
+        return _rational(Fraction(f"{sign}{whole or 0}.{decimals or bare or 0}"))
+    if (found := _SIMPLE_FRACTION.fullmatch(text)) is not None:
+        sign, above, below, above2, below2 = found.groups()
+        if int(below or below2) == 0:
+            raise NotRead("division by zero")
+        return _rational(Fraction(int(above or above2), int(below or below2)) * (-1 if sign == "-" else 1))
+    if (found := _POWER_OF_TEN.fullmatch(text)) is not None:
+        return _rational(Fraction(found.group(1)) * Fraction(10) ** int(found.group(2)))
+    return _parse(emit(text, log_base))
+
+
+def _rational(value: Fraction) -> Any:
+    from sympy import Rational
+
+    return Rational(value.numerator, value.denominator)
+
+
+def emit(text: str, log_base: str = "e") -> str:
+    """The text for the parser, every token of it known."""
+    if _AMBIGUOUS.search(text):
+        raise NotRead("1/2x may mean two things")
+    text = _REPEATING.sub(_repeating, text)
+    text = _MIXED.sub(_mixed, text)
+    text = _INVERSE.sub(r"\\arc\1 ", text)
+    text = re.sub(r"(\d+(?:\.\d+)?)\s*\^\{\\circ\}", r"(\1 \\frac{\\pi}{180})", text)
+    text = text.replace("\\operatorname", "")
+    text = _opaque_applications(text)
+    out: list[str] = []
+    state = "start"  # of what stands left: an operand, a number, an operator, the name of a function
+    big = any(f"\\{name}" in text for name in _BIG) or "\\frac{d" in text
+    bars, position = 0, 0
+    heads: list[int] = []
+    stack: list[str] = []
+    while position < len(text):
+        found = _TOKEN.match(text, position)
+        if found is None:
+            raise NotRead(f"{text[position : position + 12]!r}")
+        position = found.end()
+        number, macro, letter, word, sign = found.group("number", "macro", "letter", "word", "sign")
+        if number:
+            if state == "number":
+                raise NotRead("two numbers side by side")
+            out.append(_join(state) + _number(number))
+            state = "number"
+        elif letter or word is not None or macro in GREEK - _CONSTANTS or macro in _DECORATED:
+            name = letter or ("«" + word.lower() + "»" if word and len(word) > 1 else word) or macro
+            if macro in _DECORATED:
+                inner = re.compile(r"\s*(?:\{([A-Za-z0-9]+)\}|([A-Za-z]))").match(text, position)
+                if inner is None:
+                    raise NotRead(f"\\{macro}")
+                name, position = f"{macro}:{inner.group(1) or inner.group(2)}", inner.end()
+            if (index := re.compile(r"_\s*\{((?:[^{}]|\{[^{}]*\})*)\}").match(text, position)) is not None and name:
+                name += "_" + re.sub(r"[\s{}]", "", index.group(1))
+                position = index.end()
+            while text[position : position + 1] == "'":
+                name, position = name + "'", position + 1
+            if state == "head" and len(name) == 1 and False:
+                pass
+            native = len(name) == 1 and name not in "IdSEN" and word is None
+            out.append(("" if big and state in ("operand", "number") and letter else _join(state)) + (
+                name if native or (big and len(name) == 1) else _symbol(name)) + " ")
+            state = "operand"
+        elif macro in _CONSTANTS:
+            out.append(_join(state) + f"\\{macro} ")
+            state = "operand"
+        elif macro in _HEADS:
+            out.append(_join(state))
+            if macro in ("log", "ln"):
+                based = re.match(r"\s*_", text[position:])
+                macro = "log" if based else "ln" if macro == "ln" or log_base == "e" else "log"
+            if macro == "exp":
+                out.append("\\exp ")
+            else:
+                out.append(f"\\{macro} " if macro not in ("frac", "sqrt", "binom") else f"\\{macro}")
+            state = "head" if macro in FUNCTIONS else "group"
+            if macro in ("frac", "sqrt", "binom"):
+                position = _groups(text, position, macro, out, log_base)
+                state = "operand"
+        elif macro in _BIG or macro in ("to", "partial"):
+            out.append((_join(state) if macro in _BIG else "") + f"\\{macro} ")
+            state = "operator"
+        elif macro in ("lfloor", "lceil"):
+            out.append(_join(state) + f"\\{macro} ")
+            stack.append(macro)
+            state = "operator"
+        elif macro in ("rfloor", "rceil"):
+            if not stack or stack.pop() != macro.replace("r", "l", 1):
+                raise NotRead("brackets")
+            out.append(f"\\{macro} ")
+            state = "operand"
+        elif macro in ("cdot", "div"):
+            if state not in ("operand", "number"):
+                raise NotRead("an operator without what stands before it")
+            out.append(f"\\{macro} ")
+            state = "operator"
+        elif macro:
+            raise NotRead(f"\\{macro}")
+        elif sign == "^" or sign == "_":
+            group = re.compile(r"\s*\{").match(text, position)
+            end = closing_of(text, group.end() - 1) if group else -1
+            if end < 0 or (sign == "_" and state == "number") or state not in ("operand", "number", "head", "operator"):
+                raise NotRead(sign)
+            inner = text[group.end() : end]
+            if sign == "_" and big and "=" in inner:
+                left, _, right = inner.partition("=")
+                out.append("_{" + emit(left, log_base) + "=" + emit(right, log_base) + "}")
+            elif sign == "_" and "\\to" in inner:
+                left, _, right = inner.partition("\\to")
+                out.append("_{" + emit(left, log_base) + "\\to " + emit(right, log_base) + "}")
+            else:
+                out.append(sign + "{" + emit(inner, log_base) + "}")
+            position = end + 1
+            if state == "number":
+                state = "operand"
+        elif sign == "|":
+            opening = bars == 0 or state in ("start", "operator", "head")
+            bars += 1 if opening else -1
+            out.append((_join(state) if opening else "") + "|")
+            state = "operator" if opening else "operand"
+        elif sign in ("(", "{", "["):
+            closing = closing_of(text, position - 1)
+            if closing < 0 or text[closing] != {"(": ")", "{": "}", "[": "]"}[sign]:
+                raise NotRead("brackets")
+            inner = text[position:closing]
+            parts = _top_commas(inner) if state == "head" else [inner]
+            out.append(_join(state) + "(" + ",".join(emit(part, log_base) for part in parts) + ")")
+            position, state = closing + 1, "operand"
+        elif sign in ("-", "+", "/"):
+            if sign == "/" and state not in ("operand", "number"):
+                raise NotRead("/")
+            if sign != "/" and state in ("operator",) and out and out[-1].endswith(("+", "-")):
+                raise NotRead("two signs")
+            out.append(sign)
+            state = "operator"
+        elif sign == "!":
+            if state not in ("operand", "number"):
+                raise NotRead("!")
+            out.append("!")
+            state = "operand"
+        elif sign:
+            raise NotRead(sign)
+    if state not in ("operand", "number") or bars or stack or heads:
+        raise NotRead("it ends in the middle")
+    return "".join(out)
+
+
+def _join(state: str) -> str:
+    return "\\cdot " if state in ("operand", "number") else ""
+
+
+def _number(number: str) -> str:
+    if "." not in number:
+        return number.lstrip("0") or "0"
+    value = Fraction(number)
+    return f"(\\frac{{{value.numerator}}}{{{value.denominator}}})"
+
+
+def _groups(text: str, position: int, macro: str, out: list[str], log_base: str) -> int:
+    if macro == "sqrt" and (index := re.compile(r"\s*\[([^\[\]]*)\]").match(text, position)) is not None:
+        out.append(f"[{emit(index.group(1), log_base)}]")
+        position = index.end()
+    for _ in range(1 if macro == "sqrt" else 2):
+        start = re.compile(r"\s*\{").match(text, position)
+        end = closing_of(text, start.end() - 1) if start else -1
+        if end < 0:
+            raise NotRead(f"\\{macro} without its arguments")
+        inner = text[start.end() : end]
+        if macro == "frac" and re.fullmatch(r"\s*d(?:\s*[a-z])?\s*", inner):
+            raise NotRead("a derivative")
+        out.append("{" + emit(inner, log_base) + "}")
+        position = end + 1
+    return position
+
+
+def _top_commas(text: str) -> list[str]:
+    parts, depth, last = [], 0, 0
+    for position, character in enumerate(text):
+        depth += (character in "({[") - (character in ")}]")
+        if character == "," and depth == 0:
+            parts.append(text[last:position])
+            last = position + 1
+    return [*parts, text[last:]]
+
+
+_names: dict[str, int] = {}
+
+
+def _symbol(name: str) -> str:
+    """A variable for the parser that stands for a name it would not keep; equal names get equal ones."""
+    return f"v_{{{_names.setdefault(name, 7000 + len(_names))}}}"
+
+
+def _opaque_applications(text: str) -> str:
+    while found := _APPLIED.search(text):
+        end = closing_of(text, found.end() - 1)
+        if end < 0:
+            raise NotRead("brackets")
+        name = re.sub(r"[\s«»]", "", text[found.start() : end + 1])
+        text = text[: found.start()] + " \\hat{" + f"Q{_names.setdefault('call ' + name, 7000 + len(_names))}" + "}" + text[end + 1 :]
+    return text
+
+
+def _mixed(found: re.Match[str]) -> str:
+    whole, above, below, above2, below2 = found.groups()
+    whole, above, below = int(whole), int(above or above2), int(below or below2)
+    if not 0 < above < below:
+        if above2:
+            raise NotRead("two numbers side by side")
+        return f"{whole}\\cdot \\frac{{{above}}}{{{below}}}"
+    return f"\\frac{{{whole * below + above}}}{{{below}}}"
+
+
+def _repeating(found: re.Match[str]) -> str:
+    whole, fixed, again = found.groups()
+    scale = 10 ** len(fixed)
+    value = Fraction(int((whole or "0") + fixed), scale) + Fraction(int(again), scale * (10 ** len(again) - 1))
+    return f"\\frac{{{value.numerator}}}{{{value.denominator}}}"
+
+
+@lru_cache(maxsize=512)
+def _parse(latex: str) -> Any:
+    from latex2sympy2_extended.latex2sympy2 import ConversionConfig, _Latex2Sympy
+    from sympy import Basic, E, I, Symbol, nan, zoo
+
+    config = ConversionConfig(interpret_as_mixed_fractions=False, lowercase_symbols=False)
+    converter = _Latex2Sympy(is_real=None, convert_degrees=False, config=config)
+    try:
+        parser = converter.create_parser(latex)
+        tree = parser.math()
+        if parser.getCurrentToken().type != -1 or not tree.set_elements():
+            raise NotRead(latex)
+        value = converter.convert_set_elements(tree.set_elements())
+        if not isinstance(value, Basic):
+            raise NotRead(latex)
+        value = value.subs({Symbol("i"): I, Symbol("e"): E}) if not value.has(Symbol("i")) or "\\sum" not in latex else value
+        value = value.doit()
+    except (MemoryError, NotRead):
+        raise
+    except Exception as error:
+        raise NotRead(f"{latex}: {error!r:.80}") from None
+    if not hasattr(value, "is_number") or value.has(nan, zoo):
+        raise NotRead("no value")
+    return value
