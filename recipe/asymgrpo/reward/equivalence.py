@@ -7,6 +7,7 @@ understood in full is equal only to the same text.
 from __future__ import annotations
 
 import itertools
+import re
 from typing import Any
 
 from recipe.asymgrpo.reward.nodes import Labelled, Many, Region, Relation, Remark, Residue, Scalar, Table, Words, as_region
@@ -36,6 +37,9 @@ def judge(gold: str, answer: str) -> str:
     """
     expected, given = plain(gold), plain(answer)
     if expected and expected.replace(" ", "") == given.replace(" ", "") and not _spaced_numbers(expected, given):
+        return "equal text"
+    letters = [re.sub("[«» ]", "", text) for text in (expected, given)]
+    if letters[0] == letters[1] and letters[0].isalpha():  # a word, with \text{} or without
         return "equal text"
     first = ""
     for policy in _POLICIES:
@@ -71,7 +75,8 @@ def compare_nodes(gold: Any, given: Any) -> str:
         return _remarks(gold, given)
     if isinstance(gold, Labelled) and isinstance(given, Labelled):
         if gold.label != given.label:
-            return "label differs"
+            both = _equation_of(gold, given)
+            return both if both in EQUAL else "label differs"
         return compare_nodes(gold.node, given.node)
     if isinstance(gold, Labelled) or isinstance(given, Labelled):
         if isinstance(gold, Relation) or isinstance(given, Relation):

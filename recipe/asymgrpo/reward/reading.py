@@ -32,6 +32,7 @@ _REMARK = re.compile(r"(?:,|;)?\s*\(?\s*«(?:where|with|for|whenever|provided|wh
 _RELATIONS = re.compile(r"\\(le|ge|ne|in|notin|equiv|approx|sim|to|mapsto|mid|parallel|perp|Rightarrow|subset|subseteq|cong|propto|iff|Leftrightarrow)(?![a-zA-Z])|([=<>:])")
 _SEPARATORS = re.compile(r",\s*«(?:and|or)»|[,;]|«(?:and|or)»")
 _ENVIRONMENT = re.compile(r"\\begin\{(pmatrix|bmatrix|matrix|vmatrix|array|cases|Bmatrix|smallmatrix)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}")
+_CONDITION = re.compile(r"(\\?[A-Za-z]+)\s*(?:\\(?:in|ge|le|ne)(?![a-z])|[<>]).*")
 _NAME = re.compile(r"\\?[A-Za-z]+'*(?:\s*_\s*\{[^{}]*\})?'*")
 _BASE = re.compile(r"(-?)\s*((?:[0-9A-F]|«[0-9A-F]+»)+?(?:\.[0-9A-F]+)?)\s*_\s*\{(\d+|\s*«(?:two|ten|eight|sixteen)»\s*)\}")
 _REALS = {"\\mathbb{R}", "«all»«real»«numbers»", "«all»«reals»", "«real»«numbers»", "«all»«real»", "«all»«numbers»"}
@@ -114,6 +115,8 @@ def _loose(text: str, policy: Policy) -> Any:
 
 
 def _remark_of(text: str) -> tuple[str, str] | None:
+    if (found := re.fullmatch(r"(.*[^\s(\[{,]) ?\(([^()=]*(?:\\(?:in|ge|le|ne)(?![a-z])|[<>])[^()=]*)\)", text)) is not None and "\\" not in found.group(1)[-1:]:
+        return found.group(1), found.group(2)
     parts, signs = split(text, _REMARK)
     if len(parts) != 2 or not parts[0] or not parts[1]:
         return None
@@ -135,6 +138,9 @@ def _without_thousands(text: str) -> str:
 def _several(parts: list[str], signs: list[str], policy: Policy) -> Any:
     if any(not part for part in parts):
         raise NotRead("a separator without what it separates")
+    if (condition := _CONDITION.fullmatch(parts[-1])) and signs[-1] in (",", ";") and _occurs(condition.group(1), parts[:-1]):
+        text = parts[0] + "".join(sign + part for sign, part in zip(signs, parts[1:-1], strict=False))
+        return Remark(read(text, policy), parts[-1])
     items = [None if part == "\\ldots" else read(part, policy) for part in parts]
     if None in items:
         if all(isinstance(item, (Scalar, Labelled, type(None))) for item in items):
@@ -159,6 +165,12 @@ def _several(parts: list[str], signs: list[str], policy: Policy) -> Any:
     return _flat("list", items)
 
 
+def _occurs(name: str, parts: list[str]) -> bool:
+    """Whether a variable is in each part, and is not what a part is about."""
+    alone = re.escape(name) + r"(?![A-Za-z])"
+    return all(re.search(r"(?<![A-Za-z\\«])" + alone, part) and not re.match(alone + r"\s*(?:\\(?:in|ge|le|ne)(?![a-z])|[<>=])", part) for part in parts)
+
+
 def _flat(kind: str, items: list[Any]) -> Many:
     flat: list[Any] = []
     for item in items:
@@ -180,7 +192,7 @@ def _region(node: Any) -> Region | None:
 
 def _one(text: str, policy: Policy) -> Any:
     parts, signs = split(text, _RELATIONS)
-    if signs and "«" in text and re.fullmatch(r"\s*\d{1,2}:\d{2}\s*(?:«[^»]*»|\s|\.)*", text):
+    if signs and re.fullmatch(r"\s*\d{1,2}:\d{2}\s*(?:«[^»]*»|\s|\.)*", text):  # a time of day
         return Words(tuple(re.findall(r"[\d:]+|«[^»]*»", text.lower())))
     if signs:
         return relation(parts, signs, lambda text: read(text, policy))
@@ -196,6 +208,12 @@ def term(text: str, policy: Policy) -> Any:
         for sign, other in zip(operators, regions[1:], strict=True):
             whole = union([*whole.intervals, *other.intervals]) if sign == "\\cup" else intersect(whole, complement(other))
         return whole
+    pieces, operators = split(text, re.compile(r"\\b?mod(?![a-zA-Z])"))
+    if operators:
+        numbers = [ends(read(piece, policy)) for piece in pieces]
+        if len(numbers) != 2 or not all(number.is_Integer for number in numbers) or numbers[1] == 0:
+            raise NotRead("a remainder")
+        return Scalar(numbers[0] % numbers[1])
     opening = re.match(r"\\?[({\[]", text)
     if opening and closing_of(text, opening.end() - 1) == len(text) - 1:
         inner = text[opening.end() : -1].removesuffix("\\").strip()
@@ -204,6 +222,8 @@ def term(text: str, policy: Policy) -> Any:
             condition = re.fullmatch(r"[^:|]*?(?:\\mid|:|\|)(.*)", inner)
             return read(condition.group(1) if condition else inner, policy)
         pieces, signs = split(inner, re.compile(r"[,;]|\\ldots"))
+        if kind == "()" and signs and "\\pm" in inner:
+            return _both_signs(text, policy)
         if kind in ("()", "{}") and not signs and inner:
             try:
                 return read(inner, policy)

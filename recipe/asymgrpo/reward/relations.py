@@ -15,11 +15,11 @@ Reader = Callable[[str], Any]
 _VARIABLE = re.compile(r"(?:[A-Za-z]|\\([a-zA-Z]+)|«[A-Za-z]»)'*(?:\s*_\s*\{[^{}]*\})?'*")
 # A name of a quantity: f(x), P(A), \mathbb{E}[X], S_{n}, \angle ABC, |AB|, "the area".
 _NAMED = re.compile(
-    r"(?:«[^»]*»\s*)+(?:\([^()]*\))?|(?:[A-Za-z]|\\[a-zA-Z]+)'*(?:\s*_\s*\{[^{}]*\})?\s*(?:\^\{(?:-1|\*|\\prime)\})?\s*(?:\([A-Za-z0-9,\s+\\{}_|=-]*\)|\[[^\[\]=]*\])"
+    r"(?:«[^»]*»\s*)+(?:\([^()]*\))?|\([A-Za-z](?:\s*,\s*[A-Za-z])+\)|(?:[A-Za-z]|\\[a-zA-Z]+)'*(?:\s*_\s*\{[^{}]*\})?\s*(?:\^\{(?:-1|\*|\\prime)\})?\s*(?:\([A-Za-z0-9,\s+\\{}_|=-]*\)|\[[^\[\]=]*\])"
     r"|\\mathbb\{[A-Z]\}\s*(?:_\{\w+\})?\s*(?:\[.*\]|\(.*\))|\\(?:angle|triangle|deg|overline|vec|hat|bar|tilde|widehat|Pr|operatorname)\s*\{?[A-Za-z\s]+\}?(?:\([^()]*\))?|\|?[A-Z]{2,}\|?(?:_\{\w+\})?|\[[A-Z]{3,}\]"
 )
 _INEQUALITY = {"<": ("<", False), ">": (">", False), "\\le": ("<", True), "\\ge": (">", True)}
-_FUNCTIONS = frozenset({"sin", "cos", "tan", "sec", "csc", "cot", "ln", "log", "exp", "sqrt", "frac", "pi", "infty", "arcsin", "arccos", "arctan"})
+_FUNCTIONS = frozenset({"sin", "cos", "tan", "sec", "csc", "cot", "ln", "log", "exp", "sqrt", "frac", "pi", "infty", "arcsin", "arccos", "arctan", "gcd", "lcm", "max", "min"})
 
 
 def label(text: str) -> str:
@@ -132,6 +132,10 @@ def _inequalities(parts: list[str], signs: list[str], read: Reader) -> Any:
                 whole = intersect(whole, Region((bound,)))
             return Labelled(label(parts[place]), whole)
     nodes = [read(part) for part in parts]
+    if len(parts) == 3 and is_variable(parts[1]) and len(variables) > 1:
+        low, high = (nodes[0], nodes[2]) if "<" in directions else (nodes[2], nodes[0])
+        closed = [_INEQUALITY[sign][1] for sign in (signs if "<" in directions else signs[::-1])]
+        return Labelled(label(parts[1]), Region(((ends(low), closed[0], ends(high), closed[1]),)))
     if ">" in directions:
         nodes, signs = nodes[::-1], [{">": "<", "\\ge": "\\le"}[sign] for sign in signs[::-1]]
     if len(nodes) == 2:

@@ -33,7 +33,7 @@ _POWER_OF_TEN = re.compile(r"([-+]?\d+(?:\.\d+)?)[eE]([-+]?\d{1,4})")
 _SIMPLE = re.compile(r"([-+]?) ?(?:(\d+)(?:\.(\d*))?|\.(\d+))")
 _SIMPLE_FRACTION = re.compile(r"([-+]?) ?(?:\\frac\{(-?\d+)\}\{(\d+)\}|(\d+) ?/ ?(\d+))")
 _AMBIGUOUS = re.compile(r"/ ?(?:\d+(?:\.\d+)?|[A-Za-z]) ?(?:[A-Za-z(]|\\(?:pi|sqrt|frac|ln|log|sin|cos|tan|e)\b)")
-_APPLIED = re.compile(r"(?<![A-Za-z\\«])([fghFGHP]'*)\s*\(")
+_APPLIED = re.compile(r"(?:(?<![A-Za-z\\«])[fghFGHP]'*|\\(?:gcd|lcm) ?)\s*\((?!(?<=(?:cd|cm)\()[\d,\s]*\)|(?<=(?:cd|cm) \()[\d,\s]*\))")
 MAX_DIGITS = 400
 
 
@@ -98,7 +98,7 @@ def emit(text: str, log_base: str = "e") -> str:
                     raise NotRead(f"\\{macro}")
                 name, position = f"{macro}:{inner.group(1) or inner.group(2)}", inner.end()
             if (index := re.compile(r"_\s*\{((?:[^{}]|\{[^{}]*\})*)\}").match(text, position)) is not None and name:
-                name += "_" + re.sub(r"[\s{}]", "", index.group(1))
+                name += "_" + re.sub(r"[\s{}«»\\]", "", index.group(1))
                 position = index.end()
             while text[position : position + 1] == "'":
                 name, position = name + "'", position + 1
@@ -113,17 +113,12 @@ def emit(text: str, log_base: str = "e") -> str:
             state = "operand"
         elif macro in _HEADS:
             out.append(_join(state))
-            if macro in ("log", "ln"):
-                based = re.match(r"\s*_", text[position:])
-                macro = "log" if based else "ln" if macro == "ln" or log_base == "e" else "log"
-            if macro == "exp":
-                out.append("\\exp ")
+            if macro in FUNCTIONS:
+                position = _function(text, position, macro, out, log_base)
             else:
-                out.append(f"\\{macro} " if macro not in ("frac", "sqrt", "binom") else f"\\{macro}")
-            state = "head" if macro in FUNCTIONS else "group"
-            if macro in ("frac", "sqrt", "binom"):
+                out.append(f"\\{macro}")
                 position = _groups(text, position, macro, out, log_base)
-                state = "operand"
+            state = "operand"
         elif macro in _BIG or macro in ("to", "partial"):
             out.append((_join(state) if macro in _BIG else "") + f"\\{macro} ")
             state = "operator"
@@ -146,7 +141,7 @@ def emit(text: str, log_base: str = "e") -> str:
         elif sign == "^" or sign == "_":
             group = re.compile(r"\s*\{").match(text, position)
             end = closing_of(text, group.end() - 1) if group else -1
-            if end < 0 or (sign == "_" and state == "number") or state not in ("operand", "number", "head", "operator"):
+            if end < 0 or (sign == "_" and state == "number") or state not in ("operand", "number", "operator"):
                 raise NotRead(sign)
             inner = text[group.end() : end]
             if sign == "_" and big and "=" in inner:
@@ -161,7 +156,7 @@ def emit(text: str, log_base: str = "e") -> str:
             if state == "number":
                 state = "operand"
         elif sign == "|":
-            opening = bars == 0 or state in ("start", "operator", "head")
+            opening = bars == 0 or state in ("start", "operator")
             bars += 1 if opening else -1
             out.append((_join(state) if opening else "") + "|")
             state = "operator" if opening else "operand"
@@ -170,8 +165,7 @@ def emit(text: str, log_base: str = "e") -> str:
             if closing < 0 or text[closing] != {"(": ")", "{": "}", "[": "]"}[sign]:
                 raise NotRead("brackets")
             inner = text[position:closing]
-            parts = _top_commas(inner) if state == "head" else [inner]
-            out.append(_join(state) + "(" + ",".join(emit(part, log_base) for part in parts) + ")")
+            out.append(_join(state) + "(" + emit(inner, log_base) + ")")
             position, state = closing + 1, "operand"
         elif sign in ("-", "+", "/"):
             if sign == "/" and state not in ("operand", "number"):
@@ -201,6 +195,71 @@ def _number(number: str) -> str:
         return number.lstrip("0") or "0"
     value = Fraction(number)
     return f"(\\frac{{{value.numerator}}}{{{value.denominator}}})"
+
+
+_PART = re.compile(
+    r"\s*(?:(?P<head>\\(?:" + "|".join(sorted(FUNCTIONS)) + r")(?![a-zA-Z]))|\\(?:frac|binom)\s*(?P<two>\{)|\\sqrt\s*(?:\[[^\[\]]*\])?\s*(?P<one>\{)"
+    r"|(?P<open>[({\[])|(?P<bar>\|)|\\(?:" + "|".join(sorted((GREEK | _CONSTANTS) - {"to"})) + r")(?![a-zA-Z])|\d+(?:\.\d+)?|[A-Za-z]|«[^»]*»|\\(?:hat|bar|overline|tilde)\s*(?P<deco>\{))"
+)
+_ATTACHED = re.compile(r"\s*(?:[\^_]\s*(\{)|!|')")
+
+
+def _function(text: str, position: int, macro: str, out: list[str], log_base: str) -> int:
+    r"""A function with its argument in brackets: ``\sin 2x\cos x`` is sin(2x) cos(x), ``\sin x \cdot y`` is sin(x) y."""
+    scripts = []
+    while (found := re.compile(r"\s*([\^_])\s*\{").match(text, position)) is not None:
+        end = closing_of(text, found.end() - 1)
+        if end < 0:
+            raise NotRead(f"\\{macro}")
+        scripts.append((found.group(1), emit(text[found.end() : end], log_base)))
+        position = end + 1
+    based = [script for mark, script in scripts if mark == "_"]
+    if macro in ("log", "ln"):
+        macro = "log" if based else "ln" if macro == "ln" or log_base == "e" else "log"
+    elif based:
+        raise NotRead(f"\\{macro}")
+    start, count = position, 0
+    while (part := _PART.match(text, position)) is not None:
+        if count and (part.group("head") or part.group("open") == "(" or part.group("bar")):
+            break
+        count += 1
+        if part.group("head"):
+            inner: list[str] = []
+            position = _function(text, part.end(), part.group("head")[1:], inner, log_base)
+            break
+        position = part.end()
+        if part.group("bar"):
+            position = text.find("|", position) + 1
+            if position == 0:
+                raise NotRead("|")
+            break
+        for _ in range(2 if part.group("two") else 1 if part.group("one") or part.group("open") or part.group("deco") else 0):
+            position = text.find("{", position) + 1 if text[position - 1] not in "({[" else position
+            end = closing_of(text, position - 1) if position else -1
+            if end < 0:
+                raise NotRead("brackets")
+            position = end + 1
+        while (more := _ATTACHED.match(text, position)) is not None:
+            position = more.end()
+            if more.group(1):
+                end = closing_of(text, position - 1)
+                if end < 0:
+                    raise NotRead("brackets")
+                position = end + 1
+        if part.group("open") == "(":
+            break
+    if not count:
+        raise NotRead(f"\\{macro} of nothing")
+    argument = text[start:position].strip()
+    whole = argument[0] in "({[" and closing_of(argument, 0) == len(argument) - 1
+    parts = _top_commas(argument[1:-1]) if whole else [argument]
+    if len(parts) > 1 and macro not in ("gcd", "lcm", "max", "min"):
+        raise NotRead(f"\\{macro} of several")
+    below = f"_{{{based[0]}}}" if based else ""
+    powers = [script for mark, script in scripts if mark == "^"]
+    value = f"\\{macro}{below}(" + ",".join(emit(part, log_base) for part in parts) + ")"
+    out.append(f"({value})^{{{powers[0]}}}" if powers else value)
+    return position
 
 
 def _groups(text: str, position: int, macro: str, out: list[str], log_base: str) -> int:

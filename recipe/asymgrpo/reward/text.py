@@ -24,7 +24,7 @@ _NAMES = {
     **{name: f"\\{name} " for name in FUNCTIONS | {"pi", "theta", "alpha", "beta", "gamma", "lambda", "sigma", "omega", "phi"}},
     **{f"a{name}": f"\\arc{name} " for name in ("sin", "cos", "tan")},
     "sqrt": "\\sqrt ", "cbrt": "\\sqrt[3] ", "inf": "\\infty ", "infinity": "\\infty ", "oo": "\\infty ", "union": "\\cup ",
-    "lg": "\\log ", "arcctg": "arcctg", "div": "\\div ", "in": "\\in ",
+    "lg": "\\log ", "arcctg": "arcctg", "div": "\\div ", "in": "\\in ", "abs": "\\abs ",
 }  # fmt: skip
 
 _UNICODE = {
@@ -61,6 +61,7 @@ ROW = "¶"
 _TEXT = r"text|textbf|textit|textrm|textsf|texttt|textnormal|mbox|hbox|emph|textup"
 _FONT = r"mathrm|mathbf|mathit|mathsf|mathtt|boldsymbol|bm|vec|overrightarrow|mathcal|operatorname|operatorname\*|rm|pmb|mathop"
 _WORDS = frozenset("and or per pm am no yes for if all any odd even is are the of to or not undefined none where with real".split())
+_COUNTED = re.compile(r"(?:[\d})/»]|(?<![\\A-Za-z])[A-Za-z]{2,})\s*\Z")
 _BRACED = r"\{((?:[^{}]|\{[^{}]*\})*)\}"
 _GLUED = re.compile(r"\\\\(?=(?:frac|sqrt|pi|infty|cup|text|left|right|cdot|times|pm|le|ge|in)(?![a-z]))")
 
@@ -71,17 +72,18 @@ def plain(text: str) -> str:
     # A line break ends a row where there are rows, and is a slip of an escape where there are none.
     text = re.sub(r"\\\\(?:\[[^\]]*\])?", ROW, text) if "\\begin" in text else _GLUED.sub(r"\\", text)
     text = _unicode(text)
+    text = re.sub(r"(?<![\d\\,])(\d{1,3})((?:\\[,!] ?\d{3})+)(?!\d)", lambda found: re.sub(r"[^\d]", "", found.group()), text)
     text = re.sub(r"\\[,;:>! ]|\\\n|~", lambda found: "" if found.group() == "\\!" else " ", text)
     text = text.replace("{,}", ",").replace("{:}", ":").replace("{.}", ".")
     text = re.sub(rf"\\(?:{_TEXT})\s*{_BRACED}", lambda found: _words(found.group(1)), text)
-    text = re.sub(rf"\\(?:{_FONT})\s*(?:{_BRACED}|(\w))", _font, text)
+    text = re.sub(rf"\\(?:{_FONT})(?![a-zA-Z])\s*(?:{_BRACED}|(\w))", _font, text)
     text = re.sub(r"\\([a-zA-Z]+)", lambda found: _MACROS.get(found.group(1), found.group()), text)
     text = re.sub(r"\\mathbb\s*\{?([A-Z])\}?", r"\\mathbb{\1}", text)
     text = re.sub(r"\^\s*\{?\s*\\circ\s*\}?", r"^{\\circ}", text)
     for old, new in (("<=", "\\le "), (">=", "\\ge "), ("!=", "\\ne "), ("...", "\\ldots "), ("**", "^"), ("\\not=", "\\ne ")):
         text = text.replace(old, new)
     text = text.replace("*", "\\cdot ")
-    text = re.sub(r"(?<![\\a-zA-Z«])([A-Za-z]{2,})(?![a-zA-Z»])", _letters, text)
+    text = re.sub(r"(?<![\\a-zA-Z«])(?<!begin\{)(?<!end\{)([A-Za-z]{2,})(?![a-zA-Z»])", _letters, text)
     text = _arguments(text)
     return re.sub(r"\s+", " ", text).strip()
 
@@ -157,7 +159,10 @@ def _letters(found: re.Match[str]) -> str:
     if run in _NAMES:
         return _NAMES[run]
     singular = run.removesuffix("s")
-    known = run in PLAIN or singular in PLAIN or run.lower() in _WORDS or run.lower() in ("inch", "inches")
+    known = run.lower() in _WORDS
+    if run in PLAIN or singular in PLAIN or run.lower() in ("inch", "inches"):
+        # hr is a unit behind a number, and h times r behind a variable
+        known = len(run) > 3 or _COUNTED.search(found.string, 0, found.start()) is not None
     if known or (len(run) >= 4 and re.search("[aeiouyAEIOUY]", run)):
         return f"«{run}»"
     for name in ("sqrt", "pi", "sin", "cos", "tan", "ln", "log", "exp"):
@@ -169,7 +174,7 @@ def _letters(found: re.Match[str]) -> str:
 def _arguments(text: str) -> str:
     r"""``\frac12``, ``\sqrt2``, ``\sqrt(2)``, ``x^10``, ``x^(1/2)`` with braces."""
     out, position = [], 0
-    pending = re.compile(r"\\(frac|sqrt|binom)(?![a-zA-Z])|[\^_]")
+    pending = re.compile(r"\\(frac|sqrt|binom|abs)(?![a-zA-Z])|[\^_]")
     while found := pending.search(text, position):
         out.append(text[position : found.end()])
         position = found.end()
@@ -181,7 +186,10 @@ def _arguments(text: str) -> str:
             argument, position = _argument(text, position, one_digit=name in ("frac", "binom"))
             if argument is None:
                 break
-            out.append("{" + _arguments(argument) + "}")
+            if name == "abs":
+                out[-1] = out[-1].removesuffix("\\abs") + "|{" + _arguments(argument) + "}|"
+            else:
+                out.append("{" + _arguments(argument) + "}")
     return "".join(out) + text[position:]
 
 
