@@ -11,6 +11,7 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any
+from zlib import crc32
 
 from recipe.asymgrpo.reward.text import FUNCTIONS, GREEK, closing_of
 
@@ -289,12 +290,9 @@ def _top_commas(text: str) -> list[str]:
     return [*parts, text[last:]]
 
 
-_names: dict[str, int] = {}
-
-
 def _symbol(name: str) -> str:
     """A variable for the parser that stands for a name it would not keep; equal names get equal ones."""
-    return f"v_{{{_names.setdefault(name, 7000 + len(_names))}}}"
+    return f"v_{{{crc32(name.encode())}}}"
 
 
 def _opaque_applications(text: str) -> str:
@@ -303,7 +301,7 @@ def _opaque_applications(text: str) -> str:
         if end < 0:
             raise NotRead("brackets")
         name = re.sub(r"[\s«»]", "", text[found.start() : end + 1])
-        text = text[: found.start()] + " \\hat{" + f"Q{_names.setdefault('call ' + name, 7000 + len(_names))}" + "}" + text[end + 1 :]
+        text = text[: found.start()] + " \\hat{" + f"Q{crc32(name.encode())}" + "}" + text[end + 1 :]
     return text
 
 

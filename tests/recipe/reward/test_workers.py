@@ -270,7 +270,7 @@ def test_without_math_verify_the_error_says_what_to_install(monkeypatch, tmp_pat
     [
         ("\\boxed{5}", "5"), ("\\boxed{1} then \\boxed{2}.", "2"), ("\\boxed{\\frac{1}{2}}", "\\frac{1}{2}"),
         ("\\boxed{\\{1,2\\}}", "\\{1,2\\}"), ("\\boxed{a\\}b}", "a\\}b"), ("\\fbox{7}", "7"), ("\\boxed{ 3 }", "3"),
-        ("\\boxed{1} and \\boxed{2", "1"), ("\\boxed{{{", ""), ("no box", ""), ("", ""), (None, ""), ("\\boxed 5", ""),
+        ("\\boxed{1} and \\boxed{2", "1"), ("\\boxed{{{", ""), ("no box", ""), ("", ""), (None, ""), ("\\boxed 5", "5"),
         ("\\boxed{" * 1000, ""), ("\\boxed{}", ""), ("\\boxed{x\\", ""),
     ],
 )  # fmt: skip
@@ -296,6 +296,7 @@ def test_score_is_verls_reward():
         "acc": 1.0,
         "pred": "0.50",
         "gave_up": 0.0,
+        "why": "equal value",
         "set": "HuggingFaceH4/MATH-500",
     }
     assert compute_score("aime24", "0.5", "0.5")["score"] == 0.0  # not in a box
