@@ -255,10 +255,15 @@ def _collections(gold: Any, given: Any) -> str:
         items = [list(gold.items), list(given.items)]
     if len(items[0]) != len(items[1]):
         return "different number of answers"
-    if "tuple" in kinds or "bracket" in kinds or gold.dots:
+    if "tuple" in kinds or "bracket" in kinds or gold.dots or _several_labels(gold) != _several_labels(given):
         reasons = [compare_nodes(a, b) for a, b in zip(*items, strict=True)]
         return next((reason for reason in reasons if reason not in EQUAL), "equal value")
     return _verdict(_matched(*items, _equal))
+
+
+def _several_labels(node: Many) -> bool:
+    """x = 1, y = 2: without its labels only its order says which is which."""
+    return len({item.label for item in node.items if isinstance(item, Labelled)}) > 1
 
 
 def _distinct(items: Any) -> list[Any]:

@@ -93,7 +93,7 @@ def _agree(left: Any, right: Any, names: list[Any]) -> bool:
             a, b = left.subs(point), right.subs(point)
             if not _usable(a) or not _usable(b):
                 continue
-            if not is_complex and not (_is_real(a) and _is_real(b)):
+            if not is_complex and not (_is_real(a) and _is_real(b) and _in_domain(left, point)):
                 continue
             if not _close(a, b):
                 return False
@@ -131,6 +131,18 @@ def _usable(value: Any) -> bool:
         return False
     number = value if value.is_Rational else value.evalf(20)
     return bool(number.is_number) and not number.has(nan, zoo, oo) and bool(number.is_comparable or number.as_real_imag()[0].is_comparable)
+
+
+def _in_domain(value: Any, point: dict[Any, Any]) -> bool:
+    """Whether no root and no logarithm in it is of a negative number."""
+    from sympy import Pow, log
+
+    for part in value.atoms(Pow, log):
+        if isinstance(part, log) or not part.exp.subs(point).is_integer:
+            inner = part.args[0].subs(point)
+            if inner.is_number and inner.is_extended_negative:
+                return False
+    return True
 
 
 def _is_real(value: Any) -> bool:

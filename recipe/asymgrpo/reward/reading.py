@@ -16,7 +16,7 @@ from recipe.asymgrpo.reward.nodes import (
 from recipe.asymgrpo.reward.relations import label, relation
 from recipe.asymgrpo.reward.scalar import NotRead, read_scalar
 from recipe.asymgrpo.reward.text import ROW, closing_of
-from recipe.asymgrpo.reward.units import read_unit
+from recipe.asymgrpo.reward.units import SCALES, read_unit
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ _REMARK = re.compile(r"(?:,|;)?\s*\(?\s*«(?:where|with|for|whenever|provided|wh
 _RELATIONS = re.compile(r"\\(le|ge|ne|in|notin|equiv|approx|sim|to|mapsto|mid|parallel|perp|Rightarrow|subset|subseteq|cong|propto|iff|Leftrightarrow)(?![a-zA-Z])|([=<>:])")
 _SEPARATORS = re.compile(r",\s*«(?:and|or)»|[,;]|«(?:and|or)»")
 _ENVIRONMENT = re.compile(r"\\begin\{(pmatrix|bmatrix|matrix|vmatrix|array|cases|Bmatrix|smallmatrix)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}")
+_SAYS = re.compile(r"[<>=]|\\(?:in|ge|le|ne|notin)(?![a-z])|«(?:reals?|integers?|positive|negative|natural|constants?|all|any|every|arbitrary|primes?|nonnegative|even|odd|otherwise)»", re.IGNORECASE)
 _CONDITION = re.compile(r"(\\?[A-Za-z]+)\s*(?:\\(?:in|ge|le|ne)(?![a-z])|[<>]).*")
 _NAME = re.compile(r"\\?[A-Za-z]+'*(?:\s*_\s*\{[^{}]*\})?'*")
 _BASE = re.compile(r"(-?)\s*((?:[0-9A-F]|«[0-9A-F]+»)+?(?:\.[0-9A-F]+)?)\s*_\s*\{(\d+|\s*«(?:two|ten|eight|sixteen)»\s*)\}")
@@ -121,7 +122,7 @@ def _remark_of(text: str) -> tuple[str, str] | None:
     if len(parts) != 2 or not parts[0] or not parts[1]:
         return None
     said = parts[1].rstrip(")").strip() if signs[0].startswith("(") or "(" in signs[0] else parts[1]
-    return parts[0].rstrip(",; "), said
+    return (parts[0].rstrip(",; "), said) if _SAYS.search(said) else None
 
 
 def _without_thousands(text: str) -> str:
@@ -255,6 +256,11 @@ def _scalar(text: str, policy: Policy) -> Any:
         return Scalar(None, base={"two": "2", "ten": "10", "eight": "8", "sixteen": "16"}.get(base, base), digits=found.group(1) + digits)
     if "\\pm" in text or "\\mp" in text:
         return _both_signs(text, policy)
+    if (scaled := re.fullmatch(r"(.*\d)\s*«(hundred|thousand|million|billion|trillion|dozen)»(.*)", text)) is not None:
+        node = _scalar(scaled.group(1) + scaled.group(3), policy)
+        if not isinstance(node, Scalar) or node.value is None:
+            raise NotRead("a scale")
+        return Scalar(node.value * SCALES[scaled.group(2)], node.unit)
     unit = None
     if (money := re.match(r"(-?)\s*(\\\$|«sterling»|«euro»)", text)) is not None:
         unit = read_unit("«dollar»" if money.group(2) == "\\$" else money.group(2))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from recipe.asymgrpo.reward.numeric import proportional, same_value
-from recipe.asymgrpo.reward.nodes import Labelled, Many, Region, Relation, Scalar, as_region, complement, ends, infinity, intersect
+from recipe.asymgrpo.reward.nodes import Labelled, Many, Region, Relation, Scalar, Words, as_region, complement, ends, infinity, intersect
 from recipe.asymgrpo.reward.scalar import NotRead
 from recipe.asymgrpo.reward.text import GREEK
 
@@ -15,9 +15,11 @@ Reader = Callable[[str], Any]
 _VARIABLE = re.compile(r"(?:[A-Za-z]|\\([a-zA-Z]+)|«[A-Za-z]»)'*(?:\s*_\s*\{[^{}]*\})?'*")
 # A name of a quantity: f(x), P(A), \mathbb{E}[X], S_{n}, \angle ABC, |AB|, "the area".
 _NAMED = re.compile(
-    r"(?:«[^»]*»\s*)+(?:\([^()]*\))?|\([A-Za-z](?:\s*,\s*[A-Za-z])+\)|(?:[A-Za-z]|\\[a-zA-Z]+)'*(?:\s*_\s*\{[^{}]*\})?\s*(?:\^\{(?:-1|\*|\\prime)\})?\s*(?:\([A-Za-z0-9,\s+\\{}_|=-]*\)|\[[^\[\]=]*\])"
+    r"\\(?:sin|cos|tan|cot|sec|csc|det|dim|deg|arg)\s*\(?\s*(?:\\angle\s*)?(?:[A-Za-z]{1,3}|\\(?:alpha|beta|gamma|theta|phi|varphi|omega))\s*\)?|m\s*\\angle\s*[A-Z]+|\|[A-Za-z]\||(?:«[^»]*»\s*)+(?:\([^()]*\))?|\([A-Za-z](?:\s*,\s*[A-Za-z])+\)|(?:[A-Za-z]|\\[a-zA-Z]+)'*(?:\s*_\s*\{[^{}]*\})?\s*(?:\^\{(?:-1|\*|\\prime)\})?\s*(?:\([A-Za-z0-9,\s+\\{}_|=-]*\)|\[[^\[\]=]*\])"
     r"|\\mathbb\{[A-Z]\}\s*(?:_\{\w+\})?\s*(?:\[.*\]|\(.*\))|\\(?:angle|triangle|deg|overline|vec|hat|bar|tilde|widehat|Pr|operatorname)\s*\{?[A-Za-z\s]+\}?(?:\([^()]*\))?|\|?[A-Z]{2,}\|?(?:_\{\w+\})?|\[[A-Z]{3,}\]"
 )
+_OF_A_NAME = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)\s*\(?\s*(?:\\angle\s*)?(?:[A-Za-z]{1,3}|\\(?:alpha|beta|gamma|theta|phi|varphi|omega))\s*\)?")
+_SEGMENT = re.compile(r"\|?[A-Z]{2,}\|?")
 _INEQUALITY = {"<": ("<", False), ">": (">", False), "\\le": ("<", True), "\\ge": (">", True)}
 _FUNCTIONS = frozenset({"sin", "cos", "tan", "sec", "csc", "cot", "ln", "log", "exp", "sqrt", "frac", "pi", "infty", "arcsin", "arccos", "arctan", "gcd", "lcm", "max", "min"})
 
@@ -39,7 +41,7 @@ def is_name(text: str) -> bool:
     if is_variable(text):
         return True
     found = re.match(r"\\([a-zA-Z]+)", text)
-    return not (found and found.group(1) in _FUNCTIONS) and _NAMED.fullmatch(text) is not None
+    return not (found and found.group(1) in _FUNCTIONS and _OF_A_NAME.fullmatch(text) is None) and _NAMED.fullmatch(text) is not None
 
 
 def relation(parts: list[str], signs: list[str], read: Reader) -> Any:
@@ -81,6 +83,8 @@ def relation(parts: list[str], signs: list[str], read: Reader) -> Any:
 
 
 def _equalities(parts: list[str], signs: list[str], read: Reader) -> Any:
+    if len(parts) == 2 and all(_SEGMENT.fullmatch(part) for part in parts):
+        return Relation("=", *(Words((label(part),)) for part in parts))
     labelled = is_name(parts[0]) and (not is_name(parts[-1]) or len(parts) == 2)
     name = label(parts[0]) if labelled else ""
     names = [part for part in parts[:-1] if is_name(part)] if labelled else []

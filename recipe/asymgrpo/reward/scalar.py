@@ -73,6 +73,8 @@ def emit(text: str, log_base: str = "e") -> str:
     text = _INVERSE.sub(r"\\arc\1 ", text)
     text = re.sub(r"(\d+(?:\.\d+)?)\s*\^\{\\circ\}", r"(\1 \\frac{\\pi}{180})", text)
     text = text.replace("\\operatorname", "")
+    if any(f"\\{name}" in text for name in _BIG) and (_APPLIED.search(text) or re.search(r"_\{[^{}=]*[a-z][^{}=]*\}(?!\s*\^)", re.sub(r"\\(?:sum|prod|int|lim)\s*_\{[^{}]*\}", "", text))):
+        raise NotRead("terms that depend on an index")
     text = _opaque_applications(text)
     out: list[str] = []
     state = "start"  # of what stands left: an operand, a number, an operator, the name of a function
@@ -221,6 +223,8 @@ def _function(text: str, position: int, macro: str, out: list[str], log_base: st
         raise NotRead(f"\\{macro}")
     start, count = position, 0
     while (part := _PART.match(text, position)) is not None:
+        if count and re.match(r"\s*d ?[a-z](?![a-zA-Z])", text[position:]):
+            break
         if count and (part.group("head") or part.group("open") == "(" or part.group("bar")):
             break
         count += 1

@@ -42,7 +42,7 @@ _UNICODE = {
 }  # fmt: skip
 
 _MACROS = {
-    **dict.fromkeys("displaystyle textstyle scriptstyle limits nolimits left right middle big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr mathstrut strut thinspace negthinspace".split(), ""),
+    **dict.fromkeys("displaystyle textstyle scriptstyle limits nolimits left right middle big Big bigg Bigg tiny small normalsize large Large LARGE huge Huge bigl bigr Bigl Bigr biggl biggr Biggl Biggr mathstrut strut thinspace negthinspace".split(), ""),
     **dict.fromkeys("quad qquad enspace medspace thickspace".split(), " "),
     **dict.fromkeys("dfrac tfrac cfrac".split(), "\\frac "), **dict.fromkeys("dbinom tbinom".split(), "\\binom "),
     **dict.fromkeys("leq leqslant leqq".split(), "\\le "), **dict.fromkeys("geq geqslant geqq".split(), "\\ge "),
@@ -74,6 +74,8 @@ def plain(text: str) -> str:
     text = _unicode(text)
     text = re.sub(r"(?<![\d\\,])(\d{1,3})((?:\\[,!] ?\d{3})+)(?!\d)", lambda found: re.sub(r"[^\d]", "", found.group()), text)
     text = re.sub(r"\\[,;:>! ]|\\\n|~", lambda found: "" if found.group() == "\\!" else " ", text)
+    text = re.sub(r"\\color\s*\{\w+\}|\\textcolor\s*\{\w+\}(?=\{)", "", text)
+    text = re.sub(r"\\\\\s*$", "", text)
     text = text.replace("{,}", ",").replace("{:}", ":").replace("{.}", ".")
     text = re.sub(rf"\\(?:{_TEXT})\s*{_BRACED}", lambda found: _words(found.group(1)), text)
     text = re.sub(rf"\\(?:{_FONT})(?![a-zA-Z])\s*(?:{_BRACED}|(\w))", _font, text)
@@ -84,8 +86,10 @@ def plain(text: str) -> str:
         text = text.replace(old, new)
     text = text.replace("*", "\\cdot ")
     text = re.sub(r"(?<![\\a-zA-Z«])(?<!begin\{)(?<!end\{)([A-Za-z]{2,})(?![a-zA-Z»])", _letters, text)
+    text = re.sub(r"\\in\s*([ZNRQC])(?![A-Za-z_«])", r"\\in \\mathbb{\1}", text)
     text = _arguments(text)
-    return re.sub(r"\s+", " ", text).strip()
+    text = re.sub(r"^(?:«(?:the|final|correct|my)»\s*)*«answer»\s*(?:«is»)?\s*[:=]?(?=.*\S)", "", re.sub(r"\s+", " ", text).strip(), flags=re.IGNORECASE)
+    return re.sub(rf"(?:\s|(?<!\.)\.|[,;{ROW}])+$", "", text).strip()
 
 
 def unwrap(text: str) -> str:
@@ -147,6 +151,8 @@ def _font(found: re.Match[str]) -> str:
     inner = (found.group(1) if found.group(1) is not None else found.group(2)).strip(" ~")
     if re.fullmatch(r"[A-Za-z]", inner) and found.group().startswith("\\mathrm") and inner not in "eidxy":
         return f"«{inner}»"
+    if found.group().startswith("\\mathrm") and re.fullmatch(r"(?!e\^)[A-Za-z]+(?:[\s\\,.~^{}/-]|\d|[A-Za-z]|\\cdot)*[/^][\s\\,.~^{}/-]*(?:[\s\\,.~^{}/-]|\d|[A-Za-z])*", inner):
+        return _words(inner)  # \mathrm{m/s^2}
     if not re.search(r"[A-Za-z]{2,}", inner) or "\\" in inner:
         return f" {inner} " if not inner or len(inner) == 1 else f"{{{inner}}}"
     if inner in FUNCTIONS:

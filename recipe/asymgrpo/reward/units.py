@@ -24,7 +24,7 @@ def _add(base: str, power: int = 1, **factors: tuple[str, str]) -> None:
 
 _add("metre", m=("1", "m meter metre"), cm=("1/100", "cm centimeter centimetre"), mm=("1/1000", "mm millimeter millimetre"),
      km=("1000", "km kilometer kilometre"), dm=("1/10", "dm decimeter"), foot=("0.3048", "ft foot feet"),
-     inch=("0.0254", "inch inches"), yard=("0.9144", "yd yard"), mile=("1609.344", "mi mile"))  # fmt: skip
+     inch=("0.0254", "inch inches in"), yard=("0.9144", "yd yard"), mile=("1609.344", "mi mile"))  # fmt: skip
 _add("metre", 3, l=("1/1000", "L liter litre"), ml=("1/1000000", "ml mL milliliter millilitre"))
 _add("second", s=("1", "s sec second"), min=("60", "min minute"), h=("3600", "h hr hrs hour"), day=("86400", "day"),
      week=("604800", "wk week"))  # fmt: skip
@@ -37,6 +37,13 @@ _add(PI_180, d=("1", "degree deg"), m=("1/60", "arcminute"))
 _add("percent", p=("1", "percent pct"))
 _COMPOUND = {"mph": "mile/hour", "kph": "km/hour", "kmh": "km/hour", "fps": "foot/second", "sqft": "foot2"}
 _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "squared": 2, "cubed": 3}
+# "5 is wrong", "5 or more", "5th": no units, and what they say is more than a number.
+_NO_UNITS = frozenset(
+    "is are was were be not no none if or and but to at than more less least most about over under plus minus times wrong right correct incorrect "
+    "maybe perhaps either neither only up down with without for where when th st nd rd half hundred thousand million billion trillion dozen "
+    "then so hence thus since because except remainder mod modulo base which that else otherwise does do has have false true error unknown impossible".split()
+)  # fmt: skip
+SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}
 _EMPTY = {"unit", "u"}
 _SINGULAR = {"feet": "foot", "inches": "inch", "centuries": "century"}
 PLAIN = frozenset(name for name in _BASES if len(name) > 1) | frozenset(_COMPOUND) | frozenset(_POWERS)
@@ -94,6 +101,8 @@ def read_unit(text: str) -> Unit | None:
         elif word in _POWERS:
             ahead = _POWERS[word]
         elif word is not None:
+            if word.lower() in _NO_UNITS:
+                return None
             for name, power in _resolve(word):
                 last = _BASES.get(name, (name, 1, Fraction(1)))
                 take(*last, sign * ahead * power)
