@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from recipe.asymgrpo.reward.text import BOX, content_of
 from recipe.asymgrpo.reward.workers import MAX_CHARS
 
 # Scorers parse what they are given. The answer stands at the end of a response, and is short.
@@ -14,10 +15,7 @@ MAX_BOXES = 16  # tried from the end, where a response is cut off in the middle 
 
 NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?")
 _TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
-_SIMPLE_BOX = re.compile(r"\\boxed\{([^{}]*)\}")
-_BOX = re.compile(r"\\f?box(?:ed)?\s*(?:\{|(?=[0-9+-])|\s(?=\S))")
-_BARE = re.compile(r"[-+]?(?:\d(?:[\d,]*\d)?(?:\.\d+)?|[A-Za-z])(?![\w\\{])")
-# What prompts write where the answer belongs.
+_SIMPLE# What prompts write where the answer belongs.
 _TEMPLATE = re.compile(
     r"(?:\\(?:text|mathrm|textbf)\{)?\W*(?:(?:insert|put|write|enter|place|fill in)\b.*|"
     r"(?:(?:your|the|my|final|a|an|correct|numerical|numeric)[\s_-]+)*(?:answer|result|solution|number|letter|choice|value)(?:[\s_-]+here)?|"
@@ -36,32 +34,12 @@ def last_boxed(text: Any) -> str:
     if not isinstance(text, str):
         return ""
     text = text[-MAX_RESPONSE_CHARS:].encode("utf-8", "replace").decode()
-    starts = [match for match in _BOX.finditer(text)]
+    starts = list(BOX.finditer(text))
     for match in reversed(starts[-MAX_BOXES:]):
-        found = _content(text, match)
+        found = content_of(text, match)
         if found is not None and not _is_template(found):
             return found[: MAX_CHARS + 1]
     return ""
-
-
-def _content(text: str, box: re.Match[str]) -> str | None:
-    if not box.group().endswith("{"):
-        bare = _BARE.match(text, box.end())
-        return bare.group() if bare else None
-    depth = 0
-    position = box.end()
-    while position < len(text):
-        character = text[position]
-        if character == "\\":
-            position += 1
-        elif character == "{":
-            depth += 1
-        elif character == "}":
-            if depth == 0:
-                return text[box.end() : position].strip()
-            depth -= 1
-        position += 1
-    return None
 
 
 def _is_template(answer: str) -> bool:

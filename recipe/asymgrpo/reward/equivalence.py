@@ -15,7 +15,7 @@ from recipe.asymgrpo.reward.numeric import same_value
 from recipe.asymgrpo.reward.reading import Policy, read
 from recipe.asymgrpo.reward.relations import same_relation
 from recipe.asymgrpo.reward.scalar import NotRead
-from recipe.asymgrpo.reward.text import plain
+from recipe.asymgrpo.reward.text import all_boxed, plain
 
 EQUAL = ("equal text", "equal value", "equal words")
 """Reasons of a right answer."""
@@ -35,6 +35,8 @@ def judge(gold: str, answer: str) -> str:
     Raises:
         MemoryError: the memory limit was reached.
     """
+    if boxes := [text for text in all_boxed(gold) if text]:  # a gold that is a solution
+        gold = ", ".join(dict.fromkeys(boxes))
     expected, given = plain(gold), plain(answer)
     if expected and expected.replace(" ", "") == given.replace(" ", "") and not _spaced_numbers(expected, given):
         return "equal text"
@@ -263,7 +265,8 @@ def _collections(gold: Any, given: Any) -> str:
 
 def _several_labels(node: Many) -> bool:
     """x = 1, y = 2: without its labels only its order says which is which."""
-    return len({item.label for item in node.items if isinstance(item, Labelled)}) > 1
+    labels = {item.label for item in node.items if isinstance(item, Labelled)}
+    return len(labels) > 1 and not all(re.fullmatch(r"x_\d", name) for name in labels)  # x_1, x_2 are the roots
 
 
 def _distinct(items: Any) -> list[Any]:

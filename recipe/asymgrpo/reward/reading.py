@@ -77,6 +77,7 @@ def read(text: str, policy: Policy) -> Any:
     if (found := _remark_of(text)) is not None:
         return Remark(read(found[0], policy), found[1])
     if policy.thousands:
+        text = re.sub(r" (?=\d{3})", "", text) if re.fullmatch(r"-?[1-9]\d{0,2}(?: \d{3})+(?:\.\d+)?", text) else text
         text = _without_thousands(text)
     parts, signs = split(text, _SEPARATORS)
     if len(parts) > 1:
@@ -223,6 +224,8 @@ def term(text: str, policy: Policy) -> Any:
             condition = re.fullmatch(r"[^:|]*?(?:\\mid|:|\|)(.*)", inner)
             return read(condition.group(1) if condition else inner, policy)
         pieces, signs = split(inner, re.compile(r"[,;]|\\ldots"))
+        if kind in ("()", "[]") and _ENVIRONMENT.fullmatch(inner):
+            return read(inner, policy)
         if kind == "()" and signs and "\\pm" in inner:
             return _both_signs(text, policy)
         if kind in ("()", "{}") and not signs and inner:

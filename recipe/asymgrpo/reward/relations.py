@@ -16,9 +16,10 @@ _VARIABLE = re.compile(r"(?:[A-Za-z]|\\([a-zA-Z]+)|«[A-Za-z]»)'*(?:\s*_\s*\{[^
 # A name of a quantity: f(x), P(A), \mathbb{E}[X], S_{n}, \angle ABC, |AB|, "the area".
 _NAMED = re.compile(
     r"\\(?:sin|cos|tan|cot|sec|csc|det|dim|deg|arg)\s*\(?\s*(?:\\angle\s*)?(?:[A-Za-z]{1,3}|\\(?:alpha|beta|gamma|theta|phi|varphi|omega))\s*\)?|m\s*\\angle\s*[A-Z]+|\|[A-Za-z]\||(?:«[^»]*»\s*)+(?:\([^()]*\))?|\([A-Za-z](?:\s*,\s*[A-Za-z])+\)|(?:[A-Za-z]|\\[a-zA-Z]+)'*(?:\s*_\s*\{[^{}]*\})?\s*(?:\^\{(?:-1|\*|\\prime)\})?\s*(?:\([A-Za-z0-9,\s+\\{}_|=-]*\)|\[[^\[\]=]*\])"
-    r"|\\mathbb\{[A-Z]\}\s*(?:_\{\w+\})?\s*(?:\[.*\]|\(.*\))|\\(?:angle|triangle|deg|overline|vec|hat|bar|tilde|widehat|Pr|operatorname)\s*\{?[A-Za-z\s]+\}?(?:\([^()]*\))?|\|?[A-Z]{2,}\|?(?:_\{\w+\})?|\[[A-Z]{3,}\]"
+    r"|\\mathbb\{[A-Z]\}\s*(?:_\{\w+\})?\s*(?:\[.*\]|\(.*\))|\\(?:angle|triangle|deg|overline|vec|hat|bar|tilde|widehat|Pr|operatorname)\s*\{?[A-Za-z\s]+\}?(?:\([^()]*\))?|\\frac\{[A-Z]{2,}\}\{[A-Z]{2,}\}|\|?[A-Z]{2,}\|?(?:_\{\w+\})?|\[[A-Z]{3,}\]"
 )
 _OF_A_NAME = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)\s*\(?\s*(?:\\angle\s*)?(?:[A-Za-z]{1,3}|\\(?:alpha|beta|gamma|theta|phi|varphi|omega))\s*\)?")
+_SEGMENTS = re.compile(r"\\frac\{[A-Z]{2,}\}\{[A-Z]{2,}\}")
 _SEGMENT = re.compile(r"\|?[A-Z]{2,}\|?")
 _INEQUALITY = {"<": ("<", False), ">": (">", False), "\\le": ("<", True), "\\ge": (">", True)}
 _FUNCTIONS = frozenset({"sin", "cos", "tan", "sec", "csc", "cot", "ln", "log", "exp", "sqrt", "frac", "pi", "infty", "arcsin", "arccos", "arctan", "gcd", "lcm", "max", "min"})
@@ -41,7 +42,7 @@ def is_name(text: str) -> bool:
     if is_variable(text):
         return True
     found = re.match(r"\\([a-zA-Z]+)", text)
-    return not (found and found.group(1) in _FUNCTIONS and _OF_A_NAME.fullmatch(text) is None) and _NAMED.fullmatch(text) is not None
+    return not (found and found.group(1) in _FUNCTIONS and _OF_A_NAME.fullmatch(text) is None and _SEGMENTS.fullmatch(text) is None) and _NAMED.fullmatch(text) is not None
 
 
 def relation(parts: list[str], signs: list[str], read: Reader) -> Any:
@@ -63,6 +64,10 @@ def relation(parts: list[str], signs: list[str], read: Reader) -> Any:
     if len(signs) > 1:
         if signs[0] == "=" and is_name(parts[0]) and "=" not in signs[1:]:
             return Labelled(label(parts[0]), relation(parts[1:], signs[1:], read))
+        if signs.count("=") == 1 and set(signs) == {"=", ":"}:  # V_1 : V_2 = 11 : 21
+            place = signs.index("=") + 1
+            if place > 1 and all(is_name(part) for part in parts[:place]):
+                return Labelled(label(":".join(parts[:place])), read(":".join(parts[place:])))
         if all(sign == ":" for sign in signs):
             return Many("ratio", tuple(read(part) for part in parts))
         raise NotRead("a chain of relations")
@@ -143,8 +148,24 @@ def _inequalities(parts: list[str], signs: list[str], read: Reader) -> Any:
     if ">" in directions:
         nodes, signs = nodes[::-1], [{">": "<", "\\ge": "\\le"}[sign] for sign in signs[::-1]]
     if len(nodes) == 2:
-        return Relation(signs[0], *nodes)
+        return _linear(*nodes, signs[0]) or Relation(signs[0], *nodes)
     return Relation(" ".join(signs), Many("tuple", tuple(nodes)), Many("tuple", ()))
+
+
+def _linear(left: Any, right: Any, sign: str) -> Labelled | None:
+    """The numbers that a linear inequality in one variable leaves."""
+    if not all(isinstance(node, Scalar) and node.value is not None and node.unit is None for node in (left, right)):
+        return None
+    difference = left.value - right.value
+    if len(difference.free_symbols) != 1:
+        return None
+    (name,) = difference.free_symbols
+    slope = difference.diff(name)
+    if not slope.is_Rational or slope == 0:
+        return None
+    end, closed = -difference.subs(name, 0) / slope, sign == "\\le"
+    bound = (infinity(-1), False, end, closed) if slope > 0 else (end, closed, infinity(1), False)
+    return Labelled(str(name), Region((bound,)))
 
 
 def same_relation(gold: Relation, given: Relation) -> bool | None:

@@ -178,7 +178,7 @@ def emit(text: str, log_base: str = "e") -> str:
             out.append(sign)
             state = "operator"
         elif sign == "!":
-            if state not in ("operand", "number"):
+            if state not in ("operand", "number") or out[-1] == "!":  # 5!! is no (5!)!
                 raise NotRead("!")
             out.append("!")
             state = "operand"

@@ -56,6 +56,9 @@ _MACROS = {
     "longrightarrow": "\\to ", "rightarrow": "\\to ", "implies": "\\Rightarrow ", "prime": "'", "ne": "\\ne ", "div": "\\div ",
 }  # fmt: skip
 
+BOX = re.compile(r"\\boxed\{([^{}]*)\}")
+BOX = re.compile(r"\\f?box(?:ed)?\s*(?:\{|(?=[0-9+-])|\s(?=\S))")
+_BARE = re.compile(r"[-+]?(?:\d(?:[\d,]*\d)?(?:\.\d+)?|[A-Za-z])(?![\w\\{])")
 ROW = "¶"
 """Ends a row of a matrix."""
 _TEXT = r"text|textbf|textit|textrm|textsf|texttt|textnormal|mbox|hbox|emph|textup"
@@ -72,8 +75,9 @@ def plain(text: str) -> str:
     # A line break ends a row where there are rows, and is a slip of an escape where there are none.
     text = re.sub(r"\\\\(?:\[[^\]]*\])?", ROW, text) if "\\begin" in text else _GLUED.sub(r"\\", text)
     text = _unicode(text)
-    text = re.sub(r"(?<![\d\\,])(\d{1,3})((?:\\[,!] ?\d{3})+)(?!\d)", lambda found: re.sub(r"[^\d]", "", found.group()), text)
+    text = re.sub(r"(?<![\d\\,])(\d{1,3})((?:,?\\[,!] ?\d{3})+)(?!\d)", lambda found: re.sub(r"[^\d]", "", found.group()), text)
     text = re.sub(r"\\[,;:>! ]|\\\n|~", lambda found: "" if found.group() == "\\!" else " ", text)
+    text = re.sub(r"\\q?quad", " ", text)
     text = re.sub(r"\\color\s*\{\w+\}|\\textcolor\s*\{\w+\}(?=\{)", "", text)
     text = re.sub(r"\\\\\s*$", "", text)
     text = text.replace("{,}", ",").replace("{:}", ":").replace("{.}", ".")
@@ -131,6 +135,33 @@ def closing_of(text: str, start: int) -> int:
                 return position
         position += 1
     return -1
+
+
+def all_boxed(text: str) -> list[str]:
+    """What stands in each complete box of a text."""
+    found = [content_of(text, match) for match in BOX.finditer(text)]
+    return [content for content in found if content is not None]
+
+
+def content_of(text: str, box: re.Match[str]) -> str | None:
+    """What stands in a box that `BOX` found; None where it does not close."""
+    if not box.group().endswith("{"):
+        bare = _BARE.match(text, box.end())
+        return bare.group() if bare else None
+    depth = 0
+    position = box.end()
+    while position < len(text):
+        character = text[position]
+        if character == "\\":
+            position += 1
+        elif character == "{":
+            depth += 1
+        elif character == "}":
+            if depth == 0:
+                return text[box.end() : position].strip()
+            depth -= 1
+        position += 1
+    return None
 
 
 def _unicode(text: str) -> str:

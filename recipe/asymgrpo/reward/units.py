@@ -34,7 +34,7 @@ _add("gram", g=("1", "g gram"), kg=("1000", "kg kilogram"), mg=("1/1000", "mg mi
 _add("dollar", d=("1", "dollar USD usd"), c=("1/100", "cent ¢"))
 _add("euro", e=("1", "euro EUR"))
 _add(PI_180, d=("1", "degree deg"), m=("1/60", "arcminute"))
-_add("percent", p=("1", "percent pct"))
+_add("percent", p=("1", "percent pct percentage"))
 _COMPOUND = {"mph": "mile/hour", "kph": "km/hour", "kmh": "km/hour", "fps": "foot/second", "sqft": "foot2"}
 _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "squared": 2, "cubed": 3}
 # "5 is wrong", "5 or more", "5th": no units, and what they say is more than a number.
