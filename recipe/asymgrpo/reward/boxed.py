@@ -15,7 +15,8 @@ MAX_BOXES = 16  # tried from the end, where a response is cut off in the middle 
 
 NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?")
 _TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
-_SIMPLE# What prompts write where the answer belongs.
+_SIMPLE_BOX = re.compile(r"\\boxed\{([^{}]*)\}")
+# What prompts write where the answer belongs.
 _TEMPLATE = re.compile(
     r"(?:\\(?:text|mathrm|textbf)\{)?\W*(?:(?:insert|put|write|enter|place|fill in)\b.*|"
     r"(?:(?:your|the|my|final|a|an|correct|numerical|numeric)[\s_-]+)*(?:answer|result|solution|number|letter|choice|value)(?:[\s_-]+here)?|"

@@ -56,7 +56,6 @@ _MACROS = {
     "longrightarrow": "\\to ", "rightarrow": "\\to ", "implies": "\\Rightarrow ", "prime": "'", "ne": "\\ne ", "div": "\\div ",
 }  # fmt: skip
 
-BOX = re.compile(r"\\boxed\{([^{}]*)\}")
 BOX = re.compile(r"\\f?box(?:ed)?\s*(?:\{|(?=[0-9+-])|\s(?=\S))")
 _BARE = re.compile(r"[-+]?(?:\d(?:[\d,]*\d)?(?:\.\d+)?|[A-Za-z])(?![\w\\{])")
 ROW = "¶"
