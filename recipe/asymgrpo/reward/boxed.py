@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from recipe.asymgrpo.reward.text import BOX, content_of
+from recipe.asymgrpo.reward.text import last_boxes
 from recipe.asymgrpo.reward.workers import MAX_CHARS
 
 # Scorers parse what they are given. The answer stands at the end of a response, and is short.
@@ -18,9 +18,9 @@ _TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 _SIMPLE_BOX = re.compile(r"\\boxed\{([^{}]*)\}")
 # What prompts write where the answer belongs.
 _TEMPLATE = re.compile(
-    r"(?:\\(?:text|mathrm|textbf)\{)?\W*(?:(?:insert|put|write|enter|place|fill in)\b.*|"
+    r"(?:\\(?:text|mathrm|textbf)\{)?[\s.:!*$<>()\[\]\"']*(?:(?:insert|put|write|enter|place|fill in)\b.*|"
     r"(?:(?:your|the|my|final|a|an|correct|numerical|numeric)[\s_-]+)*(?:answer|result|solution|number|letter|choice|value)(?:[\s_-]+here)?|"
-    r"\?+|_+|\.{2,}|…|\\l?dots|\\_+|\\(?:quad|square|Box|cdots))?\W*",
+    r"\?+|_+|\.{2,}|…|\\l?dots|\\_+|\\(?:quad|square|Box|cdots))?[\s.:!*$<>()\[\]\"'}]*",
     re.IGNORECASE | re.DOTALL,
 )
 
@@ -29,18 +29,14 @@ def last_boxed(text: Any) -> str:
     r"""What stands in the last complete ``\boxed{...}`` (or ``\fbox{...}``) of a response that holds an answer.
 
     Braces inside are balanced; escaped ones (``\{``) count as text. ``\boxed {5}`` and ``\boxed 5`` are boxes. An empty
-    box, or one with words of a template (``\boxed{your answer}``), is none. At most `MAX_CHARS` + 1 characters are
+    box, or one with words of a template (``\boxed{your answer}``), is none. Boxes that a comma, "and" or "or" joins are
+    one answer with several parts, so that nobody is paid for the last of a few guesses. At most `MAX_CHARS` + 1 characters are
     returned, so that a longer answer can be told from one that is short enough to be judged; "" where there is no box.
     """
     if not isinstance(text, str):
         return ""
     text = text[-MAX_RESPONSE_CHARS:].encode("utf-8", "replace").decode()
-    starts = list(BOX.finditer(text))
-    for match in reversed(starts[-MAX_BOXES:]):
-        found = content_of(text, match)
-        if found is not None and not _is_template(found):
-            return found[: MAX_CHARS + 1]
-    return ""
+    return last_boxes(text, lambda found: not _is_template(found), MAX_BOXES)[: MAX_CHARS + 1]
 
 
 def _is_template(answer: str) -> bool:

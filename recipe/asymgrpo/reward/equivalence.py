@@ -15,7 +15,7 @@ from recipe.asymgrpo.reward.numeric import same_value
 from recipe.asymgrpo.reward.reading import Policy, read
 from recipe.asymgrpo.reward.relations import same_relation
 from recipe.asymgrpo.reward.scalar import NotRead
-from recipe.asymgrpo.reward.text import all_boxed, plain
+from recipe.asymgrpo.reward.text import last_boxes, plain
 
 EQUAL = ("equal text", "equal value", "equal words")
 """Reasons of a right answer."""
@@ -35,9 +35,7 @@ def judge(gold: str, answer: str) -> str:
     Raises:
         MemoryError: the memory limit was reached.
     """
-    if boxes := [text for text in all_boxed(gold) if text]:  # a gold that is a solution
-        gold = ", ".join(dict.fromkeys(boxes))
-    expected, given = plain(gold), plain(answer)
+    expected, given = plain(last_boxes(gold) or gold), plain(answer)
     if expected and expected.replace(" ", "") == given.replace(" ", "") and not _spaced_numbers(expected, given):
         return "equal text"
     letters = [re.sub("[«» ]", "", text) for text in (expected, given)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 
 from recipe.asymgrpo.reward.units import PLAIN
 
@@ -136,31 +137,48 @@ def closing_of(text: str, start: int) -> int:
     return -1
 
 
-def all_boxed(text: str) -> list[str]:
-    """What stands in each complete box of a text."""
-    found = [content_of(text, match) for match in BOX.finditer(text)]
-    return [content for content in found if content is not None]
+_BETWEEN = re.compile(r"[\s$.\\()\[\]]*(?:,|;|\band\b|\bor\b|\\text\{\s*,?\s*(?:and|or)\s*\})[\s$.\\()\[\],;]*(?:(?:and|or)\b|\\text\{\s*(?:and|or)\s*\})?(?:[\s$\\()\[\]]|\bx\s*=|[a-z]_?\d?\s*=)*")
+
+
+def last_boxes(text: str, accept: Callable[[str], bool] = bool, most: int = 16) -> str:
+    """The last box whose content is accepted, with those that a comma, "and" or "or" joins to it; "" where there is none."""
+    found: list[str] = []
+    following = len(text)
+    for match in reversed(list(BOX.finditer(text))[-most:]):
+        content = content_of(text, match)
+        if content is None or not accept(content):
+            continue
+        if found and not _BETWEEN.fullmatch(re.sub(r"\\q?quad", " ", text[_end_of(text, match) : following])):
+            break
+        found.insert(0, content)
+        following = match.start()
+    return ", ".join(found)
+
+
+def _end_of(text: str, box: re.Match[str]) -> int:
+    if not box.group().endswith("{"):
+        bare = _BARE.match(text, box.end())
+        return bare.end() if bare else box.end()
+    depth, position = 0, box.end()
+    while position < len(text):
+        if text[position] == "\\":
+            position += 1
+        elif text[position] == "{":
+            depth += 1
+        elif text[position] == "}":
+            if depth == 0:
+                return position + 1
+            depth -= 1
+        position += 1
+    return -1
 
 
 def content_of(text: str, box: re.Match[str]) -> str | None:
     """What stands in a box that `BOX` found; None where it does not close."""
-    if not box.group().endswith("{"):
-        bare = _BARE.match(text, box.end())
-        return bare.group() if bare else None
-    depth = 0
-    position = box.end()
-    while position < len(text):
-        character = text[position]
-        if character == "\\":
-            position += 1
-        elif character == "{":
-            depth += 1
-        elif character == "}":
-            if depth == 0:
-                return text[box.end() : position].strip()
-            depth -= 1
-        position += 1
-    return None
+    end = _end_of(text, box)
+    if end < 0 or end == box.end():
+        return None
+    return text[box.end() : end - 1].strip() if box.group().endswith("{") else text[box.end() : end]
 
 
 def _unicode(text: str) -> str:
@@ -195,7 +213,7 @@ def _letters(found: re.Match[str]) -> str:
     if run in _NAMES:
         return _NAMES[run]
     singular = run.removesuffix("s")
-    known = run.lower() in _WORDS
+    known = run.lower() in _WORDS and not (run.isupper() and len(run) == 2)  # NO is a segment
     if run in PLAIN or singular in PLAIN or run.lower() in ("inch", "inches"):
         # hr is a unit behind a number, and h times r behind a variable
         known = len(run) > 3 or _COUNTED.search(found.string, 0, found.start()) is not None
