@@ -238,7 +238,7 @@ def _collections(gold: Any, given: Any) -> str:
                 return compare_nodes(gold.items[0] if one is gold else gold, given.items[0] if one is given else given)
             if isinstance(one, Many) and one.kind == "ratio" and isinstance(other, Scalar) and len(one.items) == 2:
                 return _verdict(same_value(one.items[0].value, other.value * one.items[1].value))
-            return "different number of answers" if isinstance(one, Many) and one.kind != "ratio" else "different kind"
+            return "different number of answers" if isinstance(other, (Scalar, Labelled)) and isinstance(one, Many) and one.kind != "ratio" else "different kind"
     kinds = {gold.kind, given.kind}
     if gold.dots != given.dots:
         return "different value"

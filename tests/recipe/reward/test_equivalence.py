@@ -15,9 +15,18 @@ pytest.importorskip("latex2sympy2_extended")
 
 from recipe.asymgrpo.reward import compute_score, last_boxed
 from recipe.asymgrpo.reward.equivalence import DIFFERENT, EQUAL, judge
+from recipe.asymgrpo.reward.workers import Verifier
 
 PAIRS = [json.loads(line) for line in (Path(__file__).parent / "pairs.jsonl").read_text(encoding="utf-8").splitlines()]
 KINDS = sorted({pair["kind"] for pair in PAIRS})
+
+
+@pytest.fixture(scope="module")
+def pool():
+    verifier = Verifier(timeout_s=2.0)
+    verifier.equal("7", "8")
+    yield verifier
+    verifier.close()
 
 
 def test_there_are_pairs_of_each_kind_on_both_sides():
@@ -27,19 +36,21 @@ def test_there_are_pairs_of_each_kind_on_both_sides():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_wrong_answer_is_accepted(kind):
+def test_no_wrong_answer_is_accepted(kind, pool):
     wrong = [pair for pair in PAIRS if pair["kind"] == kind and not pair["right"]]
-    reasons = {(pair["gold"], pair["pred"]): judge(pair["gold"], pair["pred"]) for pair in wrong}
-    assert {pair: reason for pair, reason in reasons.items() if reason not in DIFFERENT} == {}
+    verdicts = {(pair["gold"], pair["pred"]): pool.equal(pair["gold"], pair["pred"]) for pair in wrong}
+    assert [pair for pair, verdict in verdicts.items() if verdict.equal] == []
+    assert {verdict.reason for verdict in verdicts.values()} <= {*DIFFERENT, "gave up"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_right_answer_is_refused_without_a_reason(kind):
+def test_no_right_answer_is_refused_without_a_reason(kind, pool):
     """A pair that is refused although it is right has the reason with it."""
     for pair in PAIRS:
         if pair["kind"] == kind and pair["right"]:
-            accepted = judge(pair["gold"], pair["pred"]) in EQUAL
-            assert accepted != ("refused" in pair), pair
+            verdict = pool.equal(pair["gold"], pair["pred"])
+            assert (verdict.reason in EQUAL) == verdict.equal
+            assert verdict.equal != ("refused" in pair), pair
 
 
 def test_few_right_answers_are_refused():

@@ -162,3 +162,13 @@ def test_files_are_looked_through(tmp_path):
         check_file(write_parquet({"train": rows}, tmp_path)["train"])
     with pytest.raises(ValueError, match=r"row 0: reward_model.ground_truth is None"):
         check_file(write_parquet({"train": [{"data_source": "math"}]}, tmp_path)["train"])
+
+
+def test_verl_leaves_words_out_of_its_metrics():
+    """`why`, `pred` and `set` are texts among the figures of a validation."""
+    metric_utils = pytest.importorskip("verl.trainer.ppo.metric_utils")
+    rows = [compute_score(SUM, text, "12") for text in ("12", "13", "nothing", "12")]
+    extra = {key: [row[key] for row in rows] for key in rows[0]}
+    found = metric_utils.process_validation_metrics([SUM] * 4, ["a", "a", "b", "b"], extra)[SUM]
+    assert {*found} == {"score", "acc", "gave_up"}
+    assert found["acc"]["mean@2"] == 0.5

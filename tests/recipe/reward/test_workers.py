@@ -152,26 +152,40 @@ def _hostile() -> list[str]:
 HOSTILE = _hostile()
 
 
-def test_hostile_answers_are_wrong_in_time_and_the_pool_lives(monkeypatch):
-    pool = Verifier(timeout_s=LIMIT_S)
+# Of each family some, at a limit that lets nobody wait; all of them at the limit of a training are slow.
+@pytest.mark.parametrize(
+    ("texts", "limit"), [(HOSTILE[::4], 0.2), pytest.param(HOSTILE, LIMIT_S, marks=pytest.mark.slow)], ids=["some", "all"]
+)
+def test_hostile_answers_are_wrong_in_time_and_the_pool_lives(monkeypatch, texts, limit):
+    pool = Verifier(timeout_s=limit)
     pool.equal("7", "8")  # the first answer waits for math-verify's import
     monkeypatch.setattr(reward, "_verifier", pool)
     slowest = 0.0
-    for text in HOSTILE:
+    for text in texts:
         began = time.monotonic()
         found = compute_score("math", f"so \\boxed{{{text}}}", "271828")
         slowest = max(slowest, time.monotonic() - began)
         assert (found["score"], found["acc"]) == (0.0, 0.0), text[:80]
-        assert time.monotonic() - began < LIMIT_S + 1, text[:80]
+        assert time.monotonic() - began < limit + 1, text[:80]
         found["pred"].encode()
         alive = compute_score("math", "\\boxed{\\frac{4}{8}}", f"0.5{'0' * random.randrange(200)}")
         assert alive["score"] == 1.0, text[:80]
     assert pool.given_up > 0
     print(
-        f"{len(HOSTILE)} hostile answers, {pool.given_up} given up, slowest {slowest:.2f} s at a limit of {LIMIT_S} s"
+        f"{len(texts)} hostile answers, {pool.given_up} given up, slowest {slowest:.2f} s at a limit of {limit} s"
     )
     pool.close()
     assert not os.path.exists("/tmp/owned")
+
+
+def test_the_real_limit_ends_an_answer():
+    pool = Verifier()
+    assert pool.timeout_s == 5.0
+    pool.equal("7", "8")
+    began = time.monotonic()
+    assert pool.equal("8", "9^{9^{9^9}}") == verifier_module.Verdict(False, gave_up=True)
+    assert 4.5 < time.monotonic() - began < 7
+    pool.close()
 
 
 def test_hostile_gold_is_wrong_in_time():
