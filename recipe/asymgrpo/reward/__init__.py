@@ -19,7 +19,16 @@ from recipe.asymgrpo.reward.boxed import MAX_ANSWER_CHARS, extract_answer, last_
 from recipe.asymgrpo.reward.procedural import PREFIX
 from recipe.asymgrpo.reward.workers import Verifier
 
-__all__ = ["MATH", "MAX_ANSWER_CHARS", "PREFIX", "check_file", "compute_score", "extract_answer", "fault_of", "last_boxed"]
+__all__ = [
+    "MATH",
+    "MAX_ANSWER_CHARS",
+    "PREFIX",
+    "check_file",
+    "compute_score",
+    "extract_answer",
+    "fault_of",
+    "last_boxed",
+]
 
 MATH = re.compile(r"math|aime|amc|olympiad|minerva|gsm8k", re.IGNORECASE)
 """Data sources whose answers are mathematics in a box, e.g. ``HuggingFaceH4/MATH-500``."""

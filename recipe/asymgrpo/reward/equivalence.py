@@ -10,7 +10,18 @@ import itertools
 import re
 from typing import Any
 
-from recipe.asymgrpo.reward.nodes import Labelled, Many, Region, Relation, Remark, Residue, Scalar, Table, Words, as_region
+from recipe.asymgrpo.reward.nodes import (
+    Labelled,
+    Many,
+    Region,
+    Relation,
+    Remark,
+    Residue,
+    Scalar,
+    Table,
+    Words,
+    as_region,
+)
 from recipe.asymgrpo.reward.numeric import same_value
 from recipe.asymgrpo.reward.reading import Policy, read
 from recipe.asymgrpo.reward.relations import same_relation
@@ -43,7 +54,12 @@ def judge(gold: str, answer: str) -> str:
         return "equal text"
     first = ""
     for policy in _POLICIES:
-        if not policy.thousands and "," not in expected + given or policy.log_base == "10" and "\\log" not in expected + given:
+        if (
+            not policy.thousands
+            and "," not in expected + given
+            or policy.log_base == "10"
+            and "\\log" not in expected + given
+        ):
             continue
         reason = _judge(expected, given, policy)
         if reason in EQUAL:
@@ -53,7 +69,12 @@ def judge(gold: str, answer: str) -> str:
 
 
 def _spaced_numbers(left: str, right: str) -> bool:
-    return any(a.isdigit() and b.isdigit() for text in (left, right) for a, _, b in zip(text, text[1:] + " ", text[2:] + "  ", strict=False) if _ == " ")
+    return any(
+        a.isdigit() and b.isdigit()
+        for text in (left, right)
+        for a, _, b in zip(text, text[1:] + " ", text[2:] + "  ", strict=False)
+        if _ == " "
+    )
 
 
 def _judge(gold: str, answer: str, policy: Policy) -> str:
@@ -97,8 +118,11 @@ def compare_nodes(gold: Any, given: Any) -> str:
         same = same_relation(gold, given)
         if same is None:
             same = gold.sign == given.sign and (
-                _equal(gold.left, given.left) and _equal(gold.right, given.right)
-                or gold.sign in ("=", "\\parallel", "\\perp", "\\sim", "\\cong", "\\ne") and _equal(gold.left, given.right) and _equal(gold.right, given.left)
+                _equal(gold.left, given.left)
+                and _equal(gold.right, given.right)
+                or gold.sign in ("=", "\\parallel", "\\perp", "\\sim", "\\cong", "\\ne")
+                and _equal(gold.left, given.right)
+                and _equal(gold.right, given.left)
             )
         return _verdict(same)
     if isinstance(gold, Table):
@@ -152,7 +176,11 @@ def _scalars(gold: Scalar, given: Scalar) -> str:
         return _based(gold, given)
     unit, other = gold.unit, given.unit
     value, answer = gold.value, given.value
-    if unit == other or (unit is None and other is not None and other.nameless) or (other is None and unit is not None and unit.nameless):
+    if (
+        unit == other
+        or (unit is None and other is not None and other.nameless)
+        or (other is None and unit is not None and unit.nameless)
+    ):
         return _verdict(_same_number(gold, given))
     if unit is not None and other is not None:
         if unit.nameless or other.nameless:
@@ -160,7 +188,13 @@ def _scalars(gold: Scalar, given: Scalar) -> str:
         if unit.powers != other.powers:
             return "unit differs"
         factor = _rational(other.factor / unit.factor)
-        return "equal value" if same_value(value, answer * factor) else "unit differs" if same_value(value, answer) else "different value"
+        return (
+            "equal value"
+            if same_value(value, answer * factor)
+            else "unit differs"
+            if same_value(value, answer)
+            else "different value"
+        )
     return _one_unit(gold, given)
 
 
@@ -220,13 +254,17 @@ def _terminates(denominator: int) -> bool:
 
 
 def _regions(gold: Any, given: Any) -> str:
-    if not all(isinstance(node, Region) or (isinstance(node, Many) and node.kind in ("tuple", "bracket", "set")) for node in (gold, given)):
+    if not all(
+        isinstance(node, Region) or (isinstance(node, Many) and node.kind in ("tuple", "bracket", "set"))
+        for node in (gold, given)
+    ):
         return "different kind"
     left, right = as_region(gold).intervals, as_region(given).intervals
     return _verdict(
         len(left) == len(right)
         and all(
-            a[1] == b[1] and a[3] == b[3] and same_value(a[0], b[0]) and same_value(a[2], b[2]) for a, b in zip(left, right, strict=True)
+            a[1] == b[1] and a[3] == b[3] and same_value(a[0], b[0]) and same_value(a[2], b[2])
+            for a, b in zip(left, right, strict=True)
         )
     )
 
@@ -238,7 +276,11 @@ def _collections(gold: Any, given: Any) -> str:
                 return compare_nodes(gold.items[0] if one is gold else gold, given.items[0] if one is given else given)
             if isinstance(one, Many) and one.kind == "ratio" and isinstance(other, Scalar) and len(one.items) == 2:
                 return _verdict(same_value(one.items[0].value, other.value * one.items[1].value))
-            return "different number of answers" if isinstance(other, (Scalar, Labelled)) and isinstance(one, Many) and one.kind != "ratio" else "different kind"
+            return (
+                "different number of answers"
+                if isinstance(other, (Scalar, Labelled)) and isinstance(one, Many) and one.kind != "ratio"
+                else "different kind"
+            )
     kinds = {gold.kind, given.kind}
     if gold.dots != given.dots:
         return "different value"
@@ -305,4 +347,8 @@ def _tables(gold: Table, given: Table) -> str:
 
 def _phrase(words: Words) -> list[str]:
     parts = [part.strip("«»") for part in words.parts]
-    return [part for number, part in enumerate(parts) if part not in ("the", "a", "an") or len(parts) == 1 or number == len(parts) - 1]
+    return [
+        part
+        for number, part in enumerate(parts)
+        if part not in ("the", "a", "an") or len(parts) == 1 or number == len(parts) - 1
+    ]

@@ -64,7 +64,11 @@ def _nan() -> Any:
 
 
 def _is_polynomial(value: Any) -> bool:
-    return bool(value.is_polynomial()) and value.count_ops() < 60 and all(p.exp.is_Integer and p.exp <= 12 for p in value.atoms(_pow()))
+    return (
+        bool(value.is_polynomial())
+        and value.count_ops() < 60
+        and all(p.exp.is_Integer and p.exp <= 12 for p in value.atoms(_pow()))
+    )
 
 
 def _pow() -> Any:
@@ -77,7 +81,9 @@ def _dead(left: Any, right: Any) -> bool:
     """Whether a variable of one is missing in the other, and does make a difference where it stands."""
     from sympy import diff
 
-    for value, name in [(left, n) for n in left.free_symbols - right.free_symbols] + [(right, n) for n in right.free_symbols - left.free_symbols]:
+    for value, name in [(left, n) for n in left.free_symbols - right.free_symbols] + [
+        (right, n) for n in right.free_symbols - left.free_symbols
+    ]:
         if diff(value, name).expand() != 0:
             return False
     return False
@@ -130,7 +136,11 @@ def _usable(value: Any) -> bool:
     if value.has(nan, zoo, oo, -oo):
         return False
     number = value if value.is_Rational else value.evalf(20)
-    return bool(number.is_number) and not number.has(nan, zoo, oo) and bool(number.is_comparable or number.as_real_imag()[0].is_comparable)
+    return (
+        bool(number.is_number)
+        and not number.has(nan, zoo, oo)
+        and bool(number.is_comparable or number.as_real_imag()[0].is_comparable)
+    )
 
 
 def _in_domain(value: Any, point: dict[Any, Any]) -> bool:

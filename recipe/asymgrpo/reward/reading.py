@@ -11,7 +11,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from recipe.asymgrpo.reward.nodes import (
-    Labelled, Many, Region, Remark, Residue, Scalar, Table, Words, as_region, complement, ends, infinity, intersect, union,
+    Labelled,
+    Many,
+    Region,
+    Remark,
+    Residue,
+    Scalar,
+    Table,
+    Words,
+    as_region,
+    complement,
+    ends,
+    infinity,
+    intersect,
+    union,
 )
 from recipe.asymgrpo.reward.relations import label, relation
 from recipe.asymgrpo.reward.scalar import NotRead, read_scalar
@@ -29,13 +42,22 @@ class Policy:
 
 _THOUSANDS = re.compile(r"(?<![\d,.])\d{1,3}(?:,\d{3})+(?![\d,])")
 _REMARK = re.compile(r"(?:,|;)?\s*\(?\s*«(?:where|with|for|whenever|provided|when|if)»")
-_RELATIONS = re.compile(r"\\(le|ge|ne|in|notin|equiv|approx|sim|to|mapsto|mid|parallel|perp|Rightarrow|subset|subseteq|cong|propto|iff|Leftrightarrow)(?![a-zA-Z])|([=<>:])")
+_RELATIONS = re.compile(
+    r"\\(le|ge|ne|in|notin|equiv|approx|sim|to|mapsto|mid|parallel|perp|Rightarrow|subset|subseteq|cong|propto|iff|Leftrightarrow)(?![a-zA-Z])|([=<>:])"
+)
 _SEPARATORS = re.compile(r",\s*«(?:and|or)»|[,;]|«(?:and|or)»")
-_ENVIRONMENT = re.compile(r"\\begin\{(pmatrix|bmatrix|matrix|vmatrix|array|cases|Bmatrix|smallmatrix)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}")
-_SAYS = re.compile(r"[<>=]|\\(?:in|ge|le|ne|notin)(?![a-z])|«(?:reals?|integers?|positive|negative|natural|constants?|all|any|every|arbitrary|primes?|nonnegative|even|odd|otherwise)»", re.IGNORECASE)
+_ENVIRONMENT = re.compile(
+    r"\\begin\{(pmatrix|bmatrix|matrix|vmatrix|array|cases|Bmatrix|smallmatrix)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}"
+)
+_SAYS = re.compile(
+    r"[<>=]|\\(?:in|ge|le|ne|notin)(?![a-z])|«(?:reals?|integers?|positive|negative|natural|constants?|all|any|every|arbitrary|primes?|nonnegative|even|odd|otherwise)»",
+    re.IGNORECASE,
+)
 _CONDITION = re.compile(r"(\\?[A-Za-z]+)\s*(?:\\(?:in|ge|le|ne)(?![a-z])|[<>]).*")
 _NAME = re.compile(r"\\?[A-Za-z]+'*(?:\s*_\s*\{[^{}]*\})?'*")
-_BASE = re.compile(r"(-?)\s*((?:[0-9A-F]|«[0-9A-F]+»)+?(?:\.[0-9A-F]+)?)\s*_\s*\{(\d+|\s*«(?:two|ten|eight|sixteen)»\s*)\}")
+_BASE = re.compile(
+    r"(-?)\s*((?:[0-9A-F]|«[0-9A-F]+»)+?(?:\.[0-9A-F]+)?)\s*_\s*\{(\d+|\s*«(?:two|ten|eight|sixteen)»\s*)\}"
+)
 _REALS = {"\\mathbb{R}", "«all»«real»«numbers»", "«all»«reals»", "«real»«numbers»", "«all»«real»", "«all»«numbers»"}
 
 
@@ -95,8 +117,15 @@ def _special(text: str, policy: Policy) -> Any:
         kind = {"cases": "cases", "vmatrix": "determinant"}.get(found.group(1), "matrix")
         rows = [row for row in found.group(2).split(ROW) if row.strip()]
         if kind == "cases":
-            return Table(kind, tuple(tuple(_loose(cell.strip().strip(",").strip(), policy) for cell in row.split("&")) for row in rows))
-        return Table(kind, tuple(tuple(read(cell, policy) for cell in row.replace("\\hline", "").split("&")) for row in rows))
+            return Table(
+                kind,
+                tuple(
+                    tuple(_loose(cell.strip().strip(",").strip(), policy) for cell in row.split("&")) for row in rows
+                ),
+            )
+        return Table(
+            kind, tuple(tuple(read(cell, policy) for cell in row.replace("\\hline", "").split("&")) for row in rows)
+        )
     if (found := re.fullmatch(r"(.*?),?\s*\(?\s*\\(?:pmod|mod|bmod)\s*\{?\s*([^{}()]+?)\s*\}?\s*\)?", text)) is None:
         found = re.fullmatch(r"(.*?)\s*\(\s*(?:\\[bp]?mod|«mod»|mod)\s*([^{}()]+?)\s*\)", text)
     if found is not None and ("\\bmod" not in text or "\\equiv" in text):
@@ -117,7 +146,9 @@ def _loose(text: str, policy: Policy) -> Any:
 
 
 def _remark_of(text: str) -> tuple[str, str] | None:
-    if (found := re.fullmatch(r"(.*[^\s(\[{,]) ?\(([^()=]*(?:\\(?:in|ge|le|ne)(?![a-z])|[<>])[^()=]*)\)", text)) is not None and "\\" not in found.group(1)[-1:]:
+    if (
+        found := re.fullmatch(r"(.*[^\s(\[{,]) ?\(([^()=]*(?:\\(?:in|ge|le|ne)(?![a-z])|[<>])[^()=]*)\)", text)
+    ) is not None and "\\" not in found.group(1)[-1:]:
         return found.group(1), found.group(2)
     parts, signs = split(text, _REMARK)
     if len(parts) != 2 or not parts[0] or not parts[1]:
@@ -140,7 +171,11 @@ def _without_thousands(text: str) -> str:
 def _several(parts: list[str], signs: list[str], policy: Policy) -> Any:
     if any(not part for part in parts):
         raise NotRead("a separator without what it separates")
-    if (condition := _CONDITION.fullmatch(parts[-1])) and signs[-1] in (",", ";") and _occurs(condition.group(1), parts[:-1]):
+    if (
+        (condition := _CONDITION.fullmatch(parts[-1]))
+        and signs[-1] in (",", ";")
+        and _occurs(condition.group(1), parts[:-1])
+    ):
         text = parts[0] + "".join(sign + part for sign, part in zip(signs, parts[1:-1], strict=False))
         return Remark(read(text, policy), parts[-1])
     items = [None if part == "\\ldots" else read(part, policy) for part in parts]
@@ -162,7 +197,9 @@ def _several(parts: list[str], signs: list[str], policy: Policy) -> Any:
     first = items[0]
     if len(labels) == 1 and isinstance(first, Labelled):
         bare = [item.node if isinstance(item, Labelled) else item for item in items]
-        if all(isinstance(item, Labelled) for item in items) or not any(isinstance(item, Labelled) for item in items[1:]):
+        if all(isinstance(item, Labelled) for item in items) or not any(
+            isinstance(item, Labelled) for item in items[1:]
+        ):
             return Labelled(first.label, _flat("list", bare))
     return _flat("list", items)
 
@@ -170,7 +207,11 @@ def _several(parts: list[str], signs: list[str], policy: Policy) -> Any:
 def _occurs(name: str, parts: list[str]) -> bool:
     """Whether a variable is in each part, and is not what a part is about."""
     alone = re.escape(name) + r"(?![A-Za-z])"
-    return all(re.search(r"(?<![A-Za-z\\«])" + alone, part) and not re.match(alone + r"\s*(?:\\(?:in|ge|le|ne)(?![a-z])|[<>=])", part) for part in parts)
+    return all(
+        re.search(r"(?<![A-Za-z\\«])" + alone, part)
+        and not re.match(alone + r"\s*(?:\\(?:in|ge|le|ne)(?![a-z])|[<>=])", part)
+        for part in parts
+    )
 
 
 def _flat(kind: str, items: list[Any]) -> Many:
@@ -208,7 +249,9 @@ def term(text: str, policy: Policy) -> Any:
         regions = [as_region(read(piece, policy)) for piece in pieces]
         whole = regions[0]
         for sign, other in zip(operators, regions[1:], strict=True):
-            whole = union([*whole.intervals, *other.intervals]) if sign == "\\cup" else intersect(whole, complement(other))
+            whole = (
+                union([*whole.intervals, *other.intervals]) if sign == "\\cup" else intersect(whole, complement(other))
+            )
         return whole
     pieces, operators = split(text, re.compile(r"\\b?mod(?![a-zA-Z])"))
     if operators:
@@ -256,7 +299,11 @@ def _scalar(text: str, policy: Policy) -> Any:
     if (found := _BASE.fullmatch(text)) is not None and re.search(r"\d", found.group(2) + found.group(3)):
         base = re.sub(r"[^\da-z]", "", found.group(3))
         digits = re.sub("[«»]", "", found.group(2)).lstrip("0") or "0"
-        return Scalar(None, base={"two": "2", "ten": "10", "eight": "8", "sixteen": "16"}.get(base, base), digits=found.group(1) + digits)
+        return Scalar(
+            None,
+            base={"two": "2", "ten": "10", "eight": "8", "sixteen": "16"}.get(base, base),
+            digits=found.group(1) + digits,
+        )
     if "\\pm" in text or "\\mp" in text:
         return _both_signs(text, policy)
     if (scaled := re.fullmatch(r"(.*\d)\s*«(hundred|thousand|million|billion|trillion|dozen)»(.*)", text)) is not None:
@@ -268,7 +315,9 @@ def _scalar(text: str, policy: Policy) -> Any:
     if (money := re.match(r"(-?)\s*(\\\$|«sterling»|«euro»)", text)) is not None:
         unit = read_unit("«dollar»" if money.group(2) == "\\$" else money.group(2))
         text = money.group(1) + text[money.end() :].strip()
-    text = re.sub(r"(?<=[\d)}\s])\\frac\{\s*(«[^»]+»(?:\s*\^\{\d\})?)\s*\}\{\s*(«[^»]+»(?:\s*\^\{\d\})?)\s*\}$", r"\1/\2", text)
+    text = re.sub(
+        r"(?<=[\d)}\s])\\frac\{\s*(«[^»]+»(?:\s*\^\{\d\})?)\s*\}\{\s*(«[^»]+»(?:\s*\^\{\d\})?)\s*\}$", r"\1/\2", text
+    )
     start = re.search(r"«|\\?%|\\\$|\^\{\\circ\}(?!.*[\d}])", text)
     trigonometric = re.search(r"\\(?:sin|cos|tan|sec|csc|cot)(?![a-z])", text) is not None
     if start is not None and start.group() == "^{\\circ}" and trigonometric:

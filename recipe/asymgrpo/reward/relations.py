@@ -7,7 +7,19 @@ from collections.abc import Callable
 from typing import Any
 
 from recipe.asymgrpo.reward.numeric import proportional, same_value
-from recipe.asymgrpo.reward.nodes import Labelled, Many, Region, Relation, Scalar, Words, as_region, complement, ends, infinity, intersect
+from recipe.asymgrpo.reward.nodes import (
+    Labelled,
+    Many,
+    Region,
+    Relation,
+    Scalar,
+    Words,
+    as_region,
+    complement,
+    ends,
+    infinity,
+    intersect,
+)
 from recipe.asymgrpo.reward.scalar import NotRead
 from recipe.asymgrpo.reward.text import GREEK
 
@@ -18,11 +30,36 @@ _NAMED = re.compile(
     r"\\(?:sin|cos|tan|cot|sec|csc|det|dim|deg|arg)\s*\(?\s*(?:\\angle\s*)?(?:[A-Za-z]{1,3}|\\(?:alpha|beta|gamma|theta|phi|varphi|omega))\s*\)?|m\s*\\angle\s*[A-Z]+|\|[A-Za-z]\||(?:«[^»]*»\s*)+(?:\([^()]*\))?|\([A-Za-z](?:\s*,\s*[A-Za-z])+\)|(?:[A-Za-z]|\\[a-zA-Z]+)'*(?:\s*_\s*\{[^{}]*\})?\s*(?:\^\{(?:-1|\*|\\prime)\})?\s*(?:\([A-Za-z0-9,\s+\\{}_|=-]*\)|\[[^\[\]=]*\])"
     r"|\\mathbb\{[A-Z]\}\s*(?:_\{\w+\})?\s*(?:\[.*\]|\(.*\))|\\(?:angle|triangle|deg|overline|vec|hat|bar|tilde|widehat|Pr|operatorname)\s*\{?[A-Za-z\s]+\}?(?:\([^()]*\))?|\\frac\{[A-Z]{2,}\}\{[A-Z]{2,}\}|\|?[A-Z]{2,}\|?(?:_\{\w+\})?|\[[A-Z]{3,}\]"
 )
-_OF_A_NAME = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)\s*\(?\s*(?:\\angle\s*)?(?:[A-Za-z]{1,3}|\\(?:alpha|beta|gamma|theta|phi|varphi|omega))\s*\)?")
+_OF_A_NAME = re.compile(
+    r"\\(?:sin|cos|tan|cot|sec|csc)\s*\(?\s*(?:\\angle\s*)?(?:[A-Za-z]{1,3}|\\(?:alpha|beta|gamma|theta|phi|varphi|omega))\s*\)?"
+)
 _SEGMENTS = re.compile(r"\\frac\{[A-Z]{2,}\}\{[A-Z]{2,}\}")
 _SEGMENT = re.compile(r"\|?[A-Z]{2,}\|?")
 _INEQUALITY = {"<": ("<", False), ">": (">", False), "\\le": ("<", True), "\\ge": (">", True)}
-_FUNCTIONS = frozenset({"sin", "cos", "tan", "sec", "csc", "cot", "ln", "log", "exp", "sqrt", "frac", "pi", "infty", "arcsin", "arccos", "arctan", "gcd", "lcm", "max", "min"})
+_FUNCTIONS = frozenset(
+    {
+        "sin",
+        "cos",
+        "tan",
+        "sec",
+        "csc",
+        "cot",
+        "ln",
+        "log",
+        "exp",
+        "sqrt",
+        "frac",
+        "pi",
+        "infty",
+        "arcsin",
+        "arccos",
+        "arctan",
+        "gcd",
+        "lcm",
+        "max",
+        "min",
+    }
+)
 
 
 def label(text: str) -> str:
@@ -33,7 +70,11 @@ def label(text: str) -> str:
 def is_variable(text: str) -> bool:
     """Whether a side is one variable."""
     found = _VARIABLE.fullmatch(text.strip())
-    return found is not None and (found.group(1) is None or found.group(1) in GREEK - {"pi"}) and text.strip() not in ("e", "i")
+    return (
+        found is not None
+        and (found.group(1) is None or found.group(1) in GREEK - {"pi"})
+        and text.strip() not in ("e", "i")
+    )
 
 
 def is_name(text: str) -> bool:
@@ -42,7 +83,15 @@ def is_name(text: str) -> bool:
     if is_variable(text):
         return True
     found = re.match(r"\\([a-zA-Z]+)", text)
-    return not (found and found.group(1) in _FUNCTIONS and _OF_A_NAME.fullmatch(text) is None and _SEGMENTS.fullmatch(text) is None) and _NAMED.fullmatch(text) is not None
+    return (
+        not (
+            found
+            and found.group(1) in _FUNCTIONS
+            and _OF_A_NAME.fullmatch(text) is None
+            and _SEGMENTS.fullmatch(text) is None
+        )
+        and _NAMED.fullmatch(text) is not None
+    )
 
 
 def relation(parts: list[str], signs: list[str], read: Reader) -> Any:
@@ -100,7 +149,9 @@ def _equalities(parts: list[str], signs: list[str], read: Reader) -> Any:
     if not labelled and len(nodes) == 2 and signs == ["="]:
         left, right = nodes
         constant = all(isinstance(n, Scalar) and n.value is not None and n.value.is_number for n in nodes)
-        if not constant and not (all(isinstance(n, Scalar) and n.value is not None for n in nodes) and same_value(left.value, right.value)):
+        if not constant and not (
+            all(isinstance(n, Scalar) and n.value is not None for n in nodes) and same_value(left.value, right.value)
+        ):
             return Relation("=", left, right)
     for node in nodes[1:]:
         if not _consistent(nodes[0], node):
@@ -171,7 +222,9 @@ def _linear(left: Any, right: Any, sign: str) -> Labelled | None:
 def same_relation(gold: Relation, given: Relation) -> bool | None:
     """Whether two equations or inequalities say the same of the same variables; None where it is not about values."""
     sides = (gold.left, gold.right, given.left, given.right)
-    if gold.sign not in ("=", "<", "\\le") or not all(isinstance(side, Scalar) and side.value is not None and side.unit is None for side in sides):
+    if gold.sign not in ("=", "<", "\\le") or not all(
+        isinstance(side, Scalar) and side.value is not None and side.unit is None for side in sides
+    ):
         return None
     left, right = gold.left.value - gold.right.value, given.left.value - given.right.value
     return gold.sign == given.sign and proportional(left, right, positive=gold.sign != "=")

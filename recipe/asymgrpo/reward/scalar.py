@@ -25,7 +25,9 @@ _TOKEN = re.compile(
 )
 _HEADS = FUNCTIONS | {"frac", "sqrt", "binom"}
 _BIG = frozenset({"sum", "prod", "int", "lim"})
-_DECORATED = frozenset({"hat", "bar", "overline", "tilde", "widehat", "dot", "ddot", "underline", "mathbb", "widetilde"})
+_DECORATED = frozenset(
+    {"hat", "bar", "overline", "tilde", "widehat", "dot", "ddot", "underline", "mathbb", "widetilde"}
+)
 _CONSTANTS = frozenset({"pi", "infty"})
 _INVERSE = re.compile(r"\\(sin|cos|tan)\s*\^\s*\{\s*-\s*1\s*\}")
 _REPEATING = re.compile(r"(\d*)\.(\d*)\\(?:overline|bar|dot)\s*\{?(\d+)\}?")
@@ -34,7 +36,9 @@ _POWER_OF_TEN = re.compile(r"([-+]?\d+(?:\.\d+)?)[eE]([-+]?\d{1,4})")
 _SIMPLE = re.compile(r"([-+]?) ?(?:(\d+)(?:\.(\d*))?|\.(\d+))")
 _SIMPLE_FRACTION = re.compile(r"([-+]?) ?(?:\\frac\{(-?\d+)\}\{(\d+)\}|(\d+) ?/ ?(\d+))")
 _AMBIGUOUS = re.compile(r"/ ?(?:\d+(?:\.\d+)?|[A-Za-z]) ?(?:[A-Za-z(]|\\(?:pi|sqrt|frac|ln|log|sin|cos|tan|e)\b)")
-_APPLIED = re.compile(r"(?:(?<![A-Za-z\\«])[fghFGHP]'*|\\(?:gcd|lcm) ?)\s*\((?!(?<=(?:cd|cm)\()[\d,\s]*\)|(?<=(?:cd|cm) \()[\d,\s]*\))")
+_APPLIED = re.compile(
+    r"(?:(?<![A-Za-z\\«])[fghFGHP]'*|\\(?:gcd|lcm) ?)\s*\((?!(?<=(?:cd|cm)\()[\d,\s]*\)|(?<=(?:cd|cm) \()[\d,\s]*\))"
+)
 MAX_DIGITS = 400
 
 
@@ -73,7 +77,10 @@ def emit(text: str, log_base: str = "e") -> str:
     text = _INVERSE.sub(r"\\arc\1 ", text)
     text = re.sub(r"(\d+(?:\.\d+)?)\s*\^\{\\circ\}", r"(\1 \\frac{\\pi}{180})", text)
     text = text.replace("\\operatorname", "")
-    if any(f"\\{name}" in text for name in _BIG) and (_APPLIED.search(text) or re.search(r"_\{[^{}=]*[a-z][^{}=]*\}(?!\s*\^)", re.sub(r"\\(?:sum|prod|int|lim)\s*_\{[^{}]*\}", "", text))):
+    if any(f"\\{name}" in text for name in _BIG) and (
+        _APPLIED.search(text)
+        or re.search(r"_\{[^{}=]*[a-z][^{}=]*\}(?!\s*\^)", re.sub(r"\\(?:sum|prod|int|lim)\s*_\{[^{}]*\}", "", text))
+    ):
         raise NotRead("terms that depend on an index")
     text = _opaque_applications(text)
     out: list[str] = []
@@ -108,8 +115,11 @@ def emit(text: str, log_base: str = "e") -> str:
             if state == "head" and len(name) == 1 and False:
                 pass
             native = len(name) == 1 and name not in "IdSEN" and word is None
-            out.append(("" if big and state in ("operand", "number") and letter else _join(state)) + (
-                name if native or (big and len(name) == 1) else _symbol(name)) + " ")
+            out.append(
+                ("" if big and state in ("operand", "number") and letter else _join(state))
+                + (name if native or (big and len(name) == 1) else _symbol(name))
+                + " "
+            )
             state = "operand"
         elif macro in _CONSTANTS:
             out.append(_join(state) + f"\\{macro} ")
@@ -201,8 +211,12 @@ def _number(number: str) -> str:
 
 
 _PART = re.compile(
-    r"\s*(?:(?P<head>\\(?:" + "|".join(sorted(FUNCTIONS)) + r")(?![a-zA-Z]))|\\(?:frac|binom)\s*(?P<two>\{)|\\sqrt\s*(?:\[[^\[\]]*\])?\s*(?P<one>\{)"
-    r"|(?P<open>[({\[])|(?P<bar>\|)|\\(?:" + "|".join(sorted((GREEK | _CONSTANTS) - {"to"})) + r")(?![a-zA-Z])|\d+(?:\.\d+)?|[A-Za-z]|«[^»]*»|\\(?:hat|bar|overline|tilde)\s*(?P<deco>\{))"
+    r"\s*(?:(?P<head>\\(?:"
+    + "|".join(sorted(FUNCTIONS))
+    + r")(?![a-zA-Z]))|\\(?:frac|binom)\s*(?P<two>\{)|\\sqrt\s*(?:\[[^\[\]]*\])?\s*(?P<one>\{)"
+    r"|(?P<open>[({\[])|(?P<bar>\|)|\\(?:"
+    + "|".join(sorted((GREEK | _CONSTANTS) - {"to"}))
+    + r")(?![a-zA-Z])|\d+(?:\.\d+)?|[A-Za-z]|«[^»]*»|\\(?:hat|bar|overline|tilde)\s*(?P<deco>\{))"
 )
 _ATTACHED = re.compile(r"\s*(?:[\^_]\s*(\{)|!|')")
 
@@ -238,7 +252,9 @@ def _function(text: str, position: int, macro: str, out: list[str], log_base: st
             if position == 0:
                 raise NotRead("|")
             break
-        for _ in range(2 if part.group("two") else 1 if part.group("one") or part.group("open") or part.group("deco") else 0):
+        for _ in range(
+            2 if part.group("two") else 1 if part.group("one") or part.group("open") or part.group("deco") else 0
+        ):
             position = text.find("{", position) + 1 if text[position - 1] not in "({[" else position
             end = closing_of(text, position - 1) if position else -1
             if end < 0:
@@ -341,7 +357,11 @@ def _parse(latex: str) -> Any:
         value = converter.convert_set_elements(tree.set_elements())
         if not isinstance(value, Basic):
             raise NotRead(latex)
-        value = value.subs({Symbol("i"): I, Symbol("e"): E}) if not value.has(Symbol("i")) or "\\sum" not in latex else value
+        value = (
+            value.subs({Symbol("i"): I, Symbol("e"): E})
+            if not value.has(Symbol("i")) or "\\sum" not in latex
+            else value
+        )
         value = value.doit()
     except (MemoryError, NotRead):
         raise

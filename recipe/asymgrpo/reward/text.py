@@ -63,7 +63,9 @@ ROW = "¶"
 """Ends a row of a matrix."""
 _TEXT = r"text|textbf|textit|textrm|textsf|texttt|textnormal|mbox|hbox|emph|textup"
 _FONT = r"mathrm|mathbf|mathit|mathsf|mathtt|boldsymbol|bm|vec|overrightarrow|mathcal|operatorname|operatorname\*|rm|pmb|mathop"
-_WORDS = frozenset("and or per pm am no yes for if all any odd even is are the of to or not undefined none where with real".split())
+_WORDS = frozenset(
+    "and or per pm am no yes for if all any odd even is are the of to or not undefined none where with real".split()
+)
 _COUNTED = re.compile(r"(?:[\d})/»]|(?<![\\A-Za-z])[A-Za-z]{2,})\s*\Z")
 _BRACED = r"\{((?:[^{}]|\{[^{}]*\})*)\}"
 _GLUED = re.compile(r"\\\\(?=(?:frac|sqrt|pi|infty|cup|text|left|right|cdot|times|pm|le|ge|in)(?![a-z]))")
@@ -75,7 +77,9 @@ def plain(text: str) -> str:
     # A line break ends a row where there are rows, and is a slip of an escape where there are none.
     text = re.sub(r"\\\\(?:\[[^\]]*\])?", ROW, text) if "\\begin" in text else _GLUED.sub(r"\\", text)
     text = _unicode(text)
-    text = re.sub(r"(?<![\d\\,])(\d{1,3})((?:,?\\[,!] ?\d{3})+)(?!\d)", lambda found: re.sub(r"[^\d]", "", found.group()), text)
+    text = re.sub(
+        r"(?<![\d\\,])(\d{1,3})((?:,?\\[,!] ?\d{3})+)(?!\d)", lambda found: re.sub(r"[^\d]", "", found.group()), text
+    )
     text = re.sub(r"\\[,;:>! ]|\\\n|~", lambda found: "" if found.group() == "\\!" else " ", text)
     text = re.sub(r"\\q?quad", " ", text)
     text = re.sub(r"\\color\s*\{\w+\}|\\textcolor\s*\{\w+\}(?=\{)", "", text)
@@ -86,13 +90,25 @@ def plain(text: str) -> str:
     text = re.sub(r"\\([a-zA-Z]+)", lambda found: _MACROS.get(found.group(1), found.group()), text)
     text = re.sub(r"\\mathbb\s*\{?([A-Z])\}?", r"\\mathbb{\1}", text)
     text = re.sub(r"\^\s*\{?\s*\\circ\s*\}?", r"^{\\circ}", text)
-    for old, new in (("<=", "\\le "), (">=", "\\ge "), ("!=", "\\ne "), ("...", "\\ldots "), ("**", "^"), ("\\not=", "\\ne ")):
+    for old, new in (
+        ("<=", "\\le "),
+        (">=", "\\ge "),
+        ("!=", "\\ne "),
+        ("...", "\\ldots "),
+        ("**", "^"),
+        ("\\not=", "\\ne "),
+    ):
         text = text.replace(old, new)
     text = text.replace("*", "\\cdot ")
     text = re.sub(r"(?<![\\a-zA-Z«])(?<!begin\{)(?<!end\{)([A-Za-z]{2,})(?![a-zA-Z»])", _letters, text)
     text = re.sub(r"\\in\s*([ZNRQC])(?![A-Za-z_«])", r"\\in \\mathbb{\1}", text)
     text = _arguments(text)
-    text = re.sub(r"^(?:«(?:the|final|correct|my)»\s*)*«answer»\s*(?:«is»)?\s*[:=]?(?=.*\S)", "", re.sub(r"\s+", " ", text).strip(), flags=re.IGNORECASE)
+    text = re.sub(
+        r"^(?:«(?:the|final|correct|my)»\s*)*«answer»\s*(?:«is»)?\s*[:=]?(?=.*\S)",
+        "",
+        re.sub(r"\s+", " ", text).strip(),
+        flags=re.IGNORECASE,
+    )
     return re.sub(rf"(?:\s|(?<!\.)\.|[,;{ROW}])+$", "", text).strip()
 
 
@@ -102,12 +118,20 @@ def unwrap(text: str) -> str:
     while before != text:
         before = text
         text = text.strip().removeprefix("####").strip()
-        text = re.sub(r"^(?:the |my )?(?:final |correct )?answer(?: is)?\s*[:=]?\s*(?=\S)", "", text, flags=re.IGNORECASE)
+        text = re.sub(
+            r"^(?:the |my )?(?:final |correct )?answer(?: is)?\s*[:=]?\s*(?=\S)", "", text, flags=re.IGNORECASE
+        )
         if not text.endswith(("...", "\\.")):
             text = text.rstrip(". \n") if re.search(r"[^.\s]", text) else text
         for opening, closing in (("$$", "$$"), ("\\[", "\\]"), ("\\(", "\\)"), ("**", "**"), ("`", "`"), ("$", "$")):
             inner = text[len(opening) : -len(closing)]
-            if text.startswith(opening) and text.endswith(closing) and len(text) > len(opening) + len(closing) and opening not in inner and not inner.endswith("\\"):  # noqa: E501
+            if (
+                text.startswith(opening)
+                and text.endswith(closing)
+                and len(text) > len(opening) + len(closing)
+                and opening not in inner
+                and not inner.endswith("\\")
+            ):  # noqa: E501
                 text = inner
         for box in ("\\boxed{", "\\fbox{", "{"):
             if text.startswith(box) and closing_of(text, len(box) - 1) == len(text) - 1:
@@ -137,7 +161,9 @@ def closing_of(text: str, start: int) -> int:
     return -1
 
 
-_BETWEEN = re.compile(r"[\s$.\\()\[\]]*(?:,|;|\band\b|\bor\b|\\text\{\s*,?\s*(?:and|or)\s*\})[\s$.\\()\[\],;]*(?:(?:and|or)\b|\\text\{\s*(?:and|or)\s*\})?(?:[\s$\\()\[\]]|\bx\s*=|[a-z]_?\d?\s*=)*")
+_BETWEEN = re.compile(
+    r"[\s$.\\()\[\]]*(?:,|;|\band\b|\bor\b|\\text\{\s*,?\s*(?:and|or)\s*\})[\s$.\\()\[\],;]*(?:(?:and|or)\b|\\text\{\s*(?:and|or)\s*\})?(?:[\s$\\()\[\]]|\bx\s*=|[a-z]_?\d?\s*=)*"
+)
 
 
 def last_boxes(text: str, accept: Callable[[str], bool] = bool, most: int = 16) -> str:
@@ -184,13 +210,17 @@ def content_of(text: str, box: re.Match[str]) -> str | None:
 def _unicode(text: str) -> str:
     for table, mark in ((_SUPER, "^"), (_SUB, "_")):
         letters = "".join(table)
-        text = re.sub(f"[{letters}]+", lambda found, t=table, m=mark: m + "{" + "".join(t[c] for c in found.group()) + "}", text)
+        text = re.sub(
+            f"[{letters}]+", lambda found, t=table, m=mark: m + "{" + "".join(t[c] for c in found.group()) + "}", text
+        )
     text = "".join(_UNICODE.get(character, character) for character in text)
     return unicodedata.normalize("NFKC", text) if not text.isascii() and "«" not in text else text
 
 
 def _words(text: str) -> str:
-    text = re.sub(r"\\([a-zA-Z]+)", lambda found: found.group() if found.group(1) in _MACROS else found.group() + " ", text)
+    text = re.sub(
+        r"\\([a-zA-Z]+)", lambda found: found.group() if found.group(1) in _MACROS else found.group() + " ", text
+    )
     text = text.replace("$", " ")
     return " " + re.sub(r"(?<![\\a-zA-Z])[A-Za-z][A-Za-z']*", lambda found: f"«{found.group()}»", text) + " "
 
@@ -199,7 +229,10 @@ def _font(found: re.Match[str]) -> str:
     inner = (found.group(1) if found.group(1) is not None else found.group(2)).strip(" ~")
     if re.fullmatch(r"[A-Za-z]", inner) and found.group().startswith("\\mathrm") and inner not in "eidxy":
         return f"«{inner}»"
-    if found.group().startswith("\\mathrm") and re.fullmatch(r"(?!e\^)[A-Za-z]+(?:[\s\\,.~^{}/-]|\d|[A-Za-z]|\\cdot)*[/^][\s\\,.~^{}/-]*(?:[\s\\,.~^{}/-]|\d|[A-Za-z])*", inner):
+    if found.group().startswith("\\mathrm") and re.fullmatch(
+        r"(?!e\^)[A-Za-z]+(?:[\s\\,.~^{}/-]|\d|[A-Za-z]|\\cdot)*[/^][\s\\,.~^{}/-]*(?:[\s\\,.~^{}/-]|\d|[A-Za-z])*",
+        inner,
+    ):
         return _words(inner)  # \mathrm{m/s^2}
     if not re.search(r"[A-Za-z]{2,}", inner) or "\\" in inner:
         return f" {inner} " if not inner or len(inner) == 1 else f"{{{inner}}}"

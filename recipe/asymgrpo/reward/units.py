@@ -120,5 +120,7 @@ def _resolve(word: str) -> list[tuple[str, int]]:
         return [(above, 1), (below, -1)]
     if word in _BASES:
         return [(word, 1)]
-    singular = _SINGULAR.get(word) or (word[:-1] if word.endswith("s") and not word.endswith("ss") and len(word) > 2 else word)
+    singular = _SINGULAR.get(word) or (
+        word[:-1] if word.endswith("s") and not word.endswith("ss") and len(word) > 2 else word
+    )
     return [(singular, 1)]

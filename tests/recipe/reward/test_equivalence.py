@@ -179,10 +179,18 @@ class Maker:
         if kind == 5:
             return f"({n}, {a[0]})", f"({n}.0, {a[1]})", f"({a[1]}, {n})" if a[0] != f"{n}" else f"({n}, {n + 1})"
         if kind == 6:
-            return f"[{n}, {n + 5})", f"{n} \\le x < {n + 5}", rng.choice([f"{n} < x < {n + 5}", f"[{n}, {n + 6})", f"[-{n}, {n + 5})"])
+            return (
+                f"[{n}, {n + 5})",
+                f"{n} \\le x < {n + 5}",
+                rng.choice([f"{n} < x < {n + 5}", f"[{n}, {n + 6})", f"[-{n}, {n + 5})"]),
+            )
         if kind == 7:
             return f"f(x)={a[0]}", a[1], rng.choice([f"f(x)={a[1]}+{n}", f"{a[1]}, {n + 100}", f"f(x)=2\\cdot({a[1]})"])
-        return f"{n}\\pm {number[0]}", f"{n}-{number[1]}, {n}+{number[1]}", rng.choice([f"{n}+{number[1]}", f"{n}\\pm 2\\cdot {number[1]}"])
+        return (
+            f"{n}\\pm {number[0]}",
+            f"{n}-{number[1]}, {n}+{number[1]}",
+            rng.choice([f"{n}+{number[1]}", f"{n}\\pm 2\\cdot {number[1]}"]),
+        )
 
 
 def _check(seed: int) -> None:

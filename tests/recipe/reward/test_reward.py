@@ -34,7 +34,14 @@ def test_the_oracle_answer_of_every_row_is_right_and_another_is_not(style):
      r"\boxed{-12}, not 3", "<answer>about -12 apples</answer>", "<answer>1</answer> no: <answer>-12</answer>"],
 )  # fmt: skip
 def test_right(text):
-    assert score(text) == {"score": 1.0, "acc": 1.0, "pred": score(text)["pred"], "gave_up": 0.0, "why": "the task's scorer", "set": SUM}
+    assert score(text) == {
+        "score": 1.0,
+        "acc": 1.0,
+        "pred": score(text)["pred"],
+        "gave_up": 0.0,
+        "why": "the task's scorer",
+        "set": SUM,
+    }
 
 
 @pytest.mark.parametrize(

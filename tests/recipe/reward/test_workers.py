@@ -154,7 +154,9 @@ HOSTILE = _hostile()
 
 # Of each family some, at a limit that lets nobody wait; all of them at the limit of a training are slow.
 @pytest.mark.parametrize(
-    ("texts", "limit"), [(HOSTILE[::4], 0.2), pytest.param(HOSTILE, LIMIT_S, marks=pytest.mark.slow)], ids=["some", "all"]
+    ("texts", "limit"),
+    [(HOSTILE[::4], 0.2), pytest.param(HOSTILE, LIMIT_S, marks=pytest.mark.slow)],
+    ids=["some", "all"],
 )
 def test_hostile_answers_are_wrong_in_time_and_the_pool_lives(monkeypatch, texts, limit):
     pool = Verifier(timeout_s=limit)
@@ -171,9 +173,7 @@ def test_hostile_answers_are_wrong_in_time_and_the_pool_lives(monkeypatch, texts
         alive = compute_score("math", "\\boxed{\\frac{4}{8}}", f"0.5{'0' * random.randrange(200)}")
         assert alive["score"] == 1.0, text[:80]
     assert pool.given_up > 0
-    print(
-        f"{len(texts)} hostile answers, {pool.given_up} given up, slowest {slowest:.2f} s at a limit of {limit} s"
-    )
+    print(f"{len(texts)} hostile answers, {pool.given_up} given up, slowest {slowest:.2f} s at a limit of {limit} s")
     pool.close()
     assert not os.path.exists("/tmp/owned")
 
