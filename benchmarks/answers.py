@@ -1,7 +1,7 @@
 """Runs pairs of answers through the mathematics reward, and lists each verdict that differs from what is expected.
 
     python benchmarks/answers.py PAIRS.jsonl            # lines with gold, pred, right
-    python benchmarks/answers.py --math-verify [DIR]    # math-verify's own tests; its source is fetched where no DIR is given
+    python benchmarks/answers.py --math-verify [DIR]    # math-verify's own tests; fetched where no DIR is given
 
 math-verify's tests have answers in prose as well. The reward takes what is in the box: a text without one is given as a
 box of its only formula, or of all of it. Exits 1 where a wrong answer is accepted that docs/reward.md does not name.
@@ -37,7 +37,7 @@ def pairs_of(path: Path) -> Iterator[Pair]:
 
 
 def pairs_of_math_verify(folder: Path) -> Iterator[Pair]:
-    """The parameters (gold, pred, expected) of its tests; those of its strict=False and of other settings are left out."""
+    """The parameters (gold, pred, expected) of its tests; those with a setting `strict` are left out."""
     for path in sorted(folder.glob("**/tests/test_*.py")):
         spec = importlib.util.spec_from_file_location(path.stem, path)
         assert spec is not None
@@ -103,9 +103,10 @@ def main() -> int:
         if accepted != right:
             reasons[("accepted: " if accepted else "refused: ") + found["why"]] += 1
             print(f"{'accepted' if accepted else 'refused '} {gold!r} | {pred!r}: {found['why']}")
-    wrong, right = (counts[side, False] + counts[side, True] for side in (False, True))
+    wrongs, rights = (counts[side, False] + counts[side, True] for side in (False, True))
     print(
-        f"{len(pairs)} pairs: {counts[False, True]} of {wrong} wrong ones accepted, {counts[True, False]} of {right} right ones refused"
+        f"{len(pairs)} pairs: {counts[False, True]} of {wrongs} wrong ones accepted, "
+        f"{counts[True, False]} of {rights} right ones refused"
     )
     for reason, count in reasons.most_common():
         print(f"{count:5d} {reason}")

@@ -30,7 +30,7 @@ def last_boxed(text: Any) -> str:
 
     Braces inside are balanced; escaped ones (``\{``) count as text. ``\boxed {5}`` and ``\boxed 5`` are boxes. An empty
     box, or one with words of a template (``\boxed{your answer}``), is none. Boxes that a comma, "and" or "or" joins are
-    one answer with several parts, so that nobody is paid for the last of a few guesses. At most `MAX_CHARS` + 1 characters are
+    one answer with several parts: nobody is paid for the last of a few guesses. At most `MAX_CHARS` + 1 characters are
     returned, so that a longer answer can be told from one that is short enough to be judged; "" where there is no box.
     """
     if not isinstance(text, str):

@@ -10,6 +10,7 @@ import itertools
 import re
 from typing import Any
 
+from recipe.asymgrpo.reward.measures import scalars, verdict
 from recipe.asymgrpo.reward.nodes import (
     Labelled,
     Many,
@@ -54,11 +55,8 @@ def judge(gold: str, answer: str) -> str:
         return "equal text"
     first = ""
     for policy in _POLICIES:
-        if (
-            not policy.thousands
-            and "," not in expected + given
-            or policy.log_base == "10"
-            and "\\log" not in expected + given
+        if (not policy.thousands and "," not in expected + given) or (
+            policy.log_base == "10" and "\\log" not in expected + given
         ):
             continue
         reason = _judge(expected, given, policy)
@@ -105,7 +103,7 @@ def compare_nodes(gold: Any, given: Any) -> str:
         gold, given = (node.node if isinstance(node, Labelled) else node for node in (gold, given))
         return compare_nodes(gold, given)
     if isinstance(gold, Scalar) and isinstance(given, Scalar):
-        return _scalars(gold, given)
+        return scalars(gold, given)
     if isinstance(gold, Region) or isinstance(given, Region):
         return _regions(gold, given)
     if isinstance(gold, Many) or isinstance(given, Many):
@@ -118,28 +116,25 @@ def compare_nodes(gold: Any, given: Any) -> str:
         same = same_relation(gold, given)
         if same is None:
             same = gold.sign == given.sign and (
-                _equal(gold.left, given.left)
-                and _equal(gold.right, given.right)
-                or gold.sign in ("=", "\\parallel", "\\perp", "\\sim", "\\cong", "\\ne")
-                and _equal(gold.left, given.right)
-                and _equal(gold.right, given.left)
+                (_equal(gold.left, given.left) and _equal(gold.right, given.right))
+                or (
+                    gold.sign in ("=", "\\parallel", "\\perp", "\\sim", "\\cong", "\\ne")
+                    and _equal(gold.left, given.right)
+                    and _equal(gold.right, given.left)
+                )
             )
-        return _verdict(same)
+        return verdict(same)
     if isinstance(gold, Table):
         return _tables(gold, given)
     if isinstance(gold, Residue):
         if not _equal(gold.modulus, given.modulus) or len(gold.items) != len(given.items):
             return "different value"
-        return _verdict(_matched(gold.items, given.items, lambda a, b: _congruent(a, b, gold.modulus)))
+        return verdict(_matched(gold.items, given.items, lambda a, b: _congruent(a, b, gold.modulus)))
     return "different kind"
 
 
 def _equal(gold: Any, given: Any) -> bool:
     return compare_nodes(gold, given) in EQUAL
-
-
-def _verdict(equal: bool | None) -> str:
-    return "equal value" if equal else "different value"
 
 
 def _remarks(gold: Any, given: Any) -> str:
@@ -171,88 +166,6 @@ def _equation_of(gold: Any, given: Any) -> str:
     return compare_nodes(*sides)
 
 
-def _scalars(gold: Scalar, given: Scalar) -> str:
-    if gold.base or given.base:
-        return _based(gold, given)
-    unit, other = gold.unit, given.unit
-    value, answer = gold.value, given.value
-    if (
-        unit == other
-        or (unit is None and other is not None and other.nameless)
-        or (other is None and unit is not None and unit.nameless)
-    ):
-        return _verdict(_same_number(gold, given))
-    if unit is not None and other is not None:
-        if unit.nameless or other.nameless:
-            return _verdict(_same_number(gold, given))
-        if unit.powers != other.powers:
-            return "unit differs"
-        factor = _rational(other.factor / unit.factor)
-        return (
-            "equal value"
-            if same_value(value, answer * factor)
-            else "unit differs"
-            if same_value(value, answer)
-            else "different value"
-        )
-    return _one_unit(gold, given)
-
-
-def _one_unit(gold: Scalar, given: Scalar) -> str:
-    """One side has a unit: a missing unit is forgiven, and percent and degrees have a value without one, too."""
-    from sympy import Rational, pi
-
-    unit = gold.unit or given.unit
-    assert unit is not None
-    share = Rational(1, 100) if unit.percent else pi / 180 if unit.degree else None
-    if share is not None:
-        value, answer = (node.value * share if node.unit else node.value for node in (gold, given))
-        if same_value(value, answer):
-            return "equal value"
-        bare = gold.value if gold.unit is None else None
-        if unit.percent and bare is not None and bare.is_number and bool(abs(bare) <= 1) and bare != 0:
-            return "unit differs"
-    return _verdict(_same_number(gold, given))
-
-
-def _based(gold: Scalar, given: Scalar) -> str:
-    if gold.base and not given.base:
-        digits = str(given.value) if given.value is not None and given.value.is_Integer else ""
-        return "equal value" if gold.digits == digits and given.unit is None else "base differs"
-    if gold.base != given.base:
-        return "base differs"
-    return "equal value" if gold.digits == given.digits else "different value"
-
-
-def _rational(value: Any) -> Any:
-    from sympy import Rational
-
-    return Rational(value.numerator, value.denominator)
-
-
-def _same_number(gold: Scalar, given: Scalar) -> bool:
-    if same_value(gold.value, given.value):
-        return True
-    # A gold with four digits or more behind which there was a longer number: what rounds to it.
-    if not gold.decimals or not given.value.is_number or not given.value.is_real or not gold.value.is_Rational:
-        return False
-    digits = len(str(abs(int(gold.value * 10**gold.decimals))))
-    exact = given.decimals is None and not (given.value.is_Rational and _terminates(given.value.q))
-    if digits < (3 if exact else 4) or (given.decimals is not None and given.decimals <= gold.decimals):
-        return False
-    if given.decimals is None and not exact:
-        return False
-    scaled = abs(gold.value - given.value) * 10**gold.decimals
-    return bool(scaled * 2 <= 1)
-
-
-def _terminates(denominator: int) -> bool:
-    for prime in (2, 5):
-        while denominator % prime == 0:
-            denominator //= prime
-    return denominator == 1
-
-
 def _regions(gold: Any, given: Any) -> str:
     if not all(
         isinstance(node, Region) or (isinstance(node, Many) and node.kind in ("tuple", "bracket", "set"))
@@ -260,7 +173,7 @@ def _regions(gold: Any, given: Any) -> str:
     ):
         return "different kind"
     left, right = as_region(gold).intervals, as_region(given).intervals
-    return _verdict(
+    return verdict(
         len(left) == len(right)
         and all(
             a[1] == b[1] and a[3] == b[3] and same_value(a[0], b[0]) and same_value(a[2], b[2])
@@ -275,7 +188,7 @@ def _collections(gold: Any, given: Any) -> str:
             if isinstance(one, Many) and one.kind in ("set", "list") and len(one.items) == 1:
                 return compare_nodes(gold.items[0] if one is gold else gold, given.items[0] if one is given else given)
             if isinstance(one, Many) and one.kind == "ratio" and isinstance(other, Scalar) and len(one.items) == 2:
-                return _verdict(same_value(one.items[0].value, other.value * one.items[1].value))
+                return verdict(same_value(one.items[0].value, other.value * one.items[1].value))
             return (
                 "different number of answers"
                 if isinstance(other, (Scalar, Labelled)) and isinstance(one, Many) and one.kind != "ratio"
@@ -288,7 +201,7 @@ def _collections(gold: Any, given: Any) -> str:
         if len(kinds) > 1 or len(gold.items) != len(given.items):
             return "different kind"
         first, second = ([item.value for item in node.items] for node in (gold, given))
-        return _verdict(all(same_value(a * second[0], b * first[0]) for a, b in zip(first, second, strict=True)))
+        return verdict(all(same_value(a * second[0], b * first[0]) for a, b in zip(first, second, strict=True)))
     if kinds == {"set", "tuple"} or ("bracket" in kinds and len(kinds) > 1):
         return "different kind"
     if kinds == {"set"} or kinds == {"set", "list"}:
@@ -300,7 +213,7 @@ def _collections(gold: Any, given: Any) -> str:
     if "tuple" in kinds or "bracket" in kinds or gold.dots or _several_labels(gold) != _several_labels(given):
         reasons = [compare_nodes(a, b) for a, b in zip(*items, strict=True)]
         return next((reason for reason in reasons if reason not in EQUAL), "equal value")
-    return _verdict(_matched(*items, _equal))
+    return verdict(_matched(items[0], items[1], _equal))
 
 
 def _several_labels(node: Many) -> bool:
@@ -340,9 +253,9 @@ def _tables(gold: Table, given: Table) -> str:
         return "different kind"
     if gold.kind == "cases":
         rows = [[Many("tuple", row) for row in table.rows] for table in (gold, given)]
-        return _verdict(_matched(*rows, _equal))
+        return verdict(_matched(rows[0], rows[1], _equal))
     pairs = zip(itertools.chain(*gold.rows), itertools.chain(*given.rows), strict=True)
-    return _verdict(all(_equal(a, b) for a, b in pairs))
+    return verdict(all(_equal(a, b) for a, b in pairs))
 
 
 def _phrase(words: Words) -> list[str]:

@@ -123,9 +123,11 @@ def union(intervals: list[tuple[Any, bool, Any, bool]]) -> Region:
     """The union of intervals, in order and joined where they touch; ends that cannot be ordered stay as they are."""
     try:
         kept: list[tuple[Any, bool, Any, bool]] = []
-        for low, low_in, high, high_in in sorted(
-            intervals, key=cmp_to_key(lambda a, b: compare(a[0], b[0]) or int(b[1]) - int(a[1]))
-        ):
+
+        def order(a: Any, b: Any) -> int:
+            return compare(a[0], b[0]) or int(b[1]) - int(a[1])
+
+        for low, low_in, high, high_in in sorted(intervals, key=cmp_to_key(order)):
             side = compare(low, high)
             if side > 0 or (side == 0 and not (low_in and high_in)):
                 continue
@@ -143,7 +145,8 @@ def union(intervals: list[tuple[Any, bool, Any, bool]]) -> Region:
 
 def complement(region: Region) -> Region:
     """All real numbers that are not in it."""
-    low, low_in, gaps = infinity(-1), False, []
+    low, low_in = infinity(-1), False
+    gaps: list[tuple[Any, bool, Any, bool]] = []
     for left, left_in, right, right_in in region.intervals:
         gaps.append((low, low_in, left, not left_in))
         low, low_in = right, not right_in

@@ -1,4 +1,4 @@
-r"""The structure of an answer: a value, a list, a tuple, a set of numbers, a relation, words, a matrix, cases, a residue.
+r"""The structure of an answer: a value, a list, a tuple, a set of numbers, a relation, words, a matrix, a residue.
 
 `read` takes the small LaTeX of `text.plain` apart at its outermost separators and gives each expression to `scalar`.
 All of the text is accounted for, or `NotRead` is raised.
@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from recipe.asymgrpo.reward.cutting import CONDITION, occurs, remark_of, split, without_thousands
 from recipe.asymgrpo.reward.nodes import (
     Labelled,
     Many,
@@ -28,7 +29,8 @@ from recipe.asymgrpo.reward.nodes import (
 )
 from recipe.asymgrpo.reward.relations import label, relation
 from recipe.asymgrpo.reward.scalar import NotRead, read_scalar
-from recipe.asymgrpo.reward.text import ROW, closing_of
+from recipe.asymgrpo.reward.spelling import closing_of
+from recipe.asymgrpo.reward.text import ROW
 from recipe.asymgrpo.reward.units import SCALES, read_unit
 
 
@@ -40,8 +42,6 @@ class Policy:
     log_base: str = "e"
 
 
-_THOUSANDS = re.compile(r"(?<![\d,.])\d{1,3}(?:,\d{3})+(?![\d,])")
-_REMARK = re.compile(r"(?:,|;)?\s*\(?\s*«(?:where|with|for|whenever|provided|when|if)»")
 _RELATIONS = re.compile(
     r"\\(le|ge|ne|in|notin|equiv|approx|sim|to|mapsto|mid|parallel|perp|Rightarrow|subset|subseteq|cong|propto|iff|Leftrightarrow)(?![a-zA-Z])|([=<>:])"
 )
@@ -49,40 +49,11 @@ _SEPARATORS = re.compile(r",\s*«(?:and|or)»|[,;]|«(?:and|or)»")
 _ENVIRONMENT = re.compile(
     r"\\begin\{(pmatrix|bmatrix|matrix|vmatrix|array|cases|Bmatrix|smallmatrix)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}"
 )
-_SAYS = re.compile(
-    r"[<>=]|\\(?:in|ge|le|ne|notin)(?![a-z])|«(?:reals?|integers?|positive|negative|natural|constants?|all|any|every|arbitrary|primes?|nonnegative|even|odd|otherwise)»",
-    re.IGNORECASE,
-)
-_CONDITION = re.compile(r"(\\?[A-Za-z]+)\s*(?:\\(?:in|ge|le|ne)(?![a-z])|[<>]).*")
 _NAME = re.compile(r"\\?[A-Za-z]+'*(?:\s*_\s*\{[^{}]*\})?'*")
 _BASE = re.compile(
     r"(-?)\s*((?:[0-9A-F]|«[0-9A-F]+»)+?(?:\.[0-9A-F]+)?)\s*_\s*\{(\d+|\s*«(?:two|ten|eight|sixteen)»\s*)\}"
 )
 _REALS = {"\\mathbb{R}", "«all»«real»«numbers»", "«all»«reals»", "«real»«numbers»", "«all»«real»", "«all»«numbers»"}
-
-
-def split(text: str, pattern: re.Pattern[str]) -> tuple[list[str], list[str]]:
-    """The parts of a text between matches outside of brackets, and the matches."""
-    parts, signs, last, position, bars = [], [], 0, 0, False
-    while position < len(text):
-        if text[position] in "({[":
-            end = closing_of(text, position)
-            if end < 0:
-                raise NotRead("a bracket that does not close")
-            position = end + 1
-            continue
-        if text[position] in ")}]":
-            raise NotRead("a bracket that does not open")
-        found = pattern.match(text, position)
-        if found and found.end() > position:
-            parts.append(text[last:position].strip())
-            signs.append(found.group().strip())
-            last = position = found.end()
-            continue
-        position += 1
-        if text[position - 1] == "\\":
-            position += text[position : position + 1] not in ("{", "}")
-    return [*parts, text[last:].strip()], signs
 
 
 def read(text: str, policy: Policy) -> Any:
@@ -96,11 +67,11 @@ def read(text: str, policy: Policy) -> Any:
         raise NotRead("nothing")
     if (node := _special(text, policy)) is not None:
         return node
-    if (found := _remark_of(text)) is not None:
+    if (found := remark_of(text)) is not None:
         return Remark(read(found[0], policy), found[1])
     if policy.thousands:
         text = re.sub(r" (?=\d{3})", "", text) if re.fullmatch(r"-?[1-9]\d{0,2}(?: \d{3})+(?:\.\d+)?", text) else text
-        text = _without_thousands(text)
+        text = without_thousands(text)
     parts, signs = split(text, _SEPARATORS)
     if len(parts) > 1:
         return _several(parts, signs, policy)
@@ -145,36 +116,13 @@ def _loose(text: str, policy: Policy) -> Any:
         return Words(tuple(re.findall(r"«[^»]*»|\S", text.lower())))
 
 
-def _remark_of(text: str) -> tuple[str, str] | None:
-    if (
-        found := re.fullmatch(r"(.*[^\s(\[{,]) ?\(([^()=]*(?:\\(?:in|ge|le|ne)(?![a-z])|[<>])[^()=]*)\)", text)
-    ) is not None and "\\" not in found.group(1)[-1:]:
-        return found.group(1), found.group(2)
-    parts, signs = split(text, _REMARK)
-    if len(parts) != 2 or not parts[0] or not parts[1]:
-        return None
-    said = parts[1].rstrip(")").strip() if signs[0].startswith("(") or "(" in signs[0] else parts[1]
-    return (parts[0].rstrip(",; "), said) if _SAYS.search(said) else None
-
-
-def _without_thousands(text: str) -> str:
-    out, depth, last = [], 0, 0
-    for found in _THOUSANDS.finditer(text):
-        before = text[: found.start()]
-        depth = sum(before.count(c) for c in "({[") - sum(before.count(c) for c in ")}]")
-        if depth == 0:
-            out += [text[last : found.start()], found.group().replace(",", "")]
-            last = found.end()
-    return "".join(out) + text[last:]
-
-
 def _several(parts: list[str], signs: list[str], policy: Policy) -> Any:
     if any(not part for part in parts):
         raise NotRead("a separator without what it separates")
     if (
-        (condition := _CONDITION.fullmatch(parts[-1]))
+        (condition := CONDITION.fullmatch(parts[-1]))
         and signs[-1] in (",", ";")
-        and _occurs(condition.group(1), parts[:-1])
+        and occurs(condition.group(1), parts[:-1])
     ):
         text = parts[0] + "".join(sign + part for sign, part in zip(signs, parts[1:-1], strict=False))
         return Remark(read(text, policy), parts[-1])
@@ -183,8 +131,8 @@ def _several(parts: list[str], signs: list[str], policy: Policy) -> Any:
         if all(isinstance(item, (Scalar, Labelled, type(None))) for item in items):
             return Many("list", tuple(Words(("\\ldots",)) if item is None else item for item in items), dots=True)
         raise NotRead("dots")
-    if len(set(signs)) == 1 and all(_region(item) for item in items):
-        bounds = [_region(item) for item in items]
+    if len(set(signs)) == 1 and all(_region(item) is not None for item in items):
+        bounds = [bound for item in items if (bound := _region(item)) is not None]
         if "«or»" in signs[0]:
             merged = union([i for b in bounds for i in b.intervals])
             return _relabel(items, merged)
@@ -202,16 +150,6 @@ def _several(parts: list[str], signs: list[str], policy: Policy) -> Any:
         ):
             return Labelled(first.label, _flat("list", bare))
     return _flat("list", items)
-
-
-def _occurs(name: str, parts: list[str]) -> bool:
-    """Whether a variable is in each part, and is not what a part is about."""
-    alone = re.escape(name) + r"(?![A-Za-z])"
-    return all(
-        re.search(r"(?<![A-Za-z\\«])" + alone, part)
-        and not re.match(alone + r"\s*(?:\\(?:in|ge|le|ne)(?![a-z])|[<>=])", part)
-        for part in parts
-    )
 
 
 def _flat(kind: str, items: list[Any]) -> Many:
@@ -325,7 +263,7 @@ def _scalar(text: str, policy: Policy) -> Any:
     if start is not None and closing_depth(text[: start.start()]) == 0:
         head, tail = text[: start.start()].strip(), text[start.start() :].replace("\\$", "«dollar»").strip()
         after = read_unit(tail)
-        if not head or after is None or unit is not None and unit != after:
+        if not head or after is None or (unit is not None and unit != after):
             if re.fullmatch(r"(?:«[^»]*»|[\d.:'()!?%\s-])+", text):
                 return Words(tuple(re.findall(r"«[^»]*»|[\d.:%]+", text.lower())))
             raise NotRead("words")
@@ -346,10 +284,9 @@ def _both_signs(text: str, policy: Policy) -> Many:
     linked = "\\mp" in signs
     readings = []
     for number in range(2 if linked else 2 ** len(signs)):
-        version, place = text, 0
-        for sign in signs:
+        version = text
+        for place, sign in enumerate(signs):
             plus = bool(number & 1) == (sign == "\\mp") if linked else not number >> place & 1
             version = version.replace(sign, "+" if plus else "-", 1)
-            place += 1
         readings.append(read(re.sub(r"(^|[(\[{])\s*\+", r"\1", version), policy))
     return _flat("list", readings)

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from recipe.asymgrpo.reward.numeric import proportional, same_value
 from recipe.asymgrpo.reward.nodes import (
     Labelled,
     Many,
@@ -20,6 +19,7 @@ from recipe.asymgrpo.reward.nodes import (
     infinity,
     intersect,
 )
+from recipe.asymgrpo.reward.numeric import proportional, same_value
 from recipe.asymgrpo.reward.scalar import NotRead
 from recipe.asymgrpo.reward.text import GREEK
 
@@ -194,12 +194,12 @@ def _inequalities(parts: list[str], signs: list[str], read: Reader) -> Any:
     nodes = [read(part) for part in parts]
     if len(parts) == 3 and is_variable(parts[1]) and len(variables) > 1:
         low, high = (nodes[0], nodes[2]) if "<" in directions else (nodes[2], nodes[0])
-        closed = [_INEQUALITY[sign][1] for sign in (signs if "<" in directions else signs[::-1])]
-        return Labelled(label(parts[1]), Region(((ends(low), closed[0], ends(high), closed[1]),)))
+        ins = [_INEQUALITY[sign][1] for sign in (signs if "<" in directions else signs[::-1])]
+        return Labelled(label(parts[1]), Region(((ends(low), ins[0], ends(high), ins[1]),)))
     if ">" in directions:
         nodes, signs = nodes[::-1], [{">": "<", "\\ge": "\\le"}[sign] for sign in signs[::-1]]
     if len(nodes) == 2:
-        return _linear(*nodes, signs[0]) or Relation(signs[0], *nodes)
+        return _linear(nodes[0], nodes[1], signs[0]) or Relation(signs[0], nodes[0], nodes[1])
     return Relation(" ".join(signs), Many("tuple", tuple(nodes)), Many("tuple", ()))
 
 

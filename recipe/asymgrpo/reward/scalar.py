@@ -9,16 +9,23 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
-from functools import lru_cache
 from typing import Any
-from zlib import crc32
 
-from recipe.asymgrpo.reward.text import FUNCTIONS, GREEK, closing_of
-
-
-class NotRead(ValueError):
-    """A part of an answer that was not understood."""
-
+from recipe.asymgrpo.reward.engine import parse
+from recipe.asymgrpo.reward.notation import (
+    APPLIED,
+    MIXED,
+    REPEATING,
+    NotRead,
+    mixed,
+    opaque_applications,
+    plain_number,
+    repeating,
+    symbol,
+    top_commas,
+)
+from recipe.asymgrpo.reward.spelling import closing_of
+from recipe.asymgrpo.reward.text import FUNCTIONS, GREEK
 
 _TOKEN = re.compile(
     r"\s+|(?P<number>\d+\.\d+|\.\d+|\d+)|\\(?P<macro>[a-zA-Z]+)|(?P<letter>[A-Za-z])|«(?P<word>[^»]*)»|(?P<sign>[-+/^_!'|,=(){}\[\]])"
@@ -30,15 +37,10 @@ _DECORATED = frozenset(
 )
 _CONSTANTS = frozenset({"pi", "infty"})
 _INVERSE = re.compile(r"\\(sin|cos|tan)\s*\^\s*\{\s*-\s*1\s*\}")
-_REPEATING = re.compile(r"(\d*)\.(\d*)\\(?:overline|bar|dot)\s*\{?(\d+)\}?")
-_MIXED = re.compile(r"(?<![\d.\w^_}{])(\d+) ?(?:\\frac\{(\d+)\}\{(\d+)\}|(?<= )(\d+) ?/ ?(\d+)(?![\d./]))")
 _POWER_OF_TEN = re.compile(r"([-+]?\d+(?:\.\d+)?)[eE]([-+]?\d{1,4})")
 _SIMPLE = re.compile(r"([-+]?) ?(?:(\d+)(?:\.(\d*))?|\.(\d+))")
 _SIMPLE_FRACTION = re.compile(r"([-+]?) ?(?:\\frac\{(-?\d+)\}\{(\d+)\}|(\d+) ?/ ?(\d+))")
 _AMBIGUOUS = re.compile(r"/ ?(?:\d+(?:\.\d+)?|[A-Za-z]) ?(?:[A-Za-z(]|\\(?:pi|sqrt|frac|ln|log|sin|cos|tan|e)\b)")
-_APPLIED = re.compile(
-    r"(?:(?<![A-Za-z\\«])[fghFGHP]'*|\\(?:gcd|lcm) ?)\s*\((?!(?<=(?:cd|cm)\()[\d,\s]*\)|(?<=(?:cd|cm) \()[\d,\s]*\))"
-)
 MAX_DIGITS = 400
 
 
@@ -59,7 +61,7 @@ def read_scalar(text: str, log_base: str = "e") -> Any:
         return _rational(Fraction(int(above or above2), int(below or below2)) * (-1 if sign == "-" else 1))
     if (found := _POWER_OF_TEN.fullmatch(text)) is not None:
         return _rational(Fraction(found.group(1)) * Fraction(10) ** int(found.group(2)))
-    return _parse(emit(text, log_base))
+    return parse(emit(text, log_base))
 
 
 def _rational(value: Fraction) -> Any:
@@ -72,17 +74,17 @@ def emit(text: str, log_base: str = "e") -> str:
     """The text for the parser, every token of it known."""
     if _AMBIGUOUS.search(text):
         raise NotRead("1/2x may mean two things")
-    text = _REPEATING.sub(_repeating, text)
-    text = _MIXED.sub(_mixed, text)
+    text = REPEATING.sub(repeating, text)
+    text = MIXED.sub(mixed, text)
     text = _INVERSE.sub(r"\\arc\1 ", text)
     text = re.sub(r"(\d+(?:\.\d+)?)\s*\^\{\\circ\}", r"(\1 \\frac{\\pi}{180})", text)
     text = text.replace("\\operatorname", "")
     if any(f"\\{name}" in text for name in _BIG) and (
-        _APPLIED.search(text)
+        APPLIED.search(text)
         or re.search(r"_\{[^{}=]*[a-z][^{}=]*\}(?!\s*\^)", re.sub(r"\\(?:sum|prod|int|lim)\s*_\{[^{}]*\}", "", text))
     ):
         raise NotRead("terms that depend on an index")
-    text = _opaque_applications(text)
+    text = opaque_applications(text)
     out: list[str] = []
     state = "start"  # of what stands left: an operand, a number, an operator, the name of a function
     big = any(f"\\{name}" in text for name in _BIG) or "\\frac{d" in text
@@ -98,15 +100,15 @@ def emit(text: str, log_base: str = "e") -> str:
         if number:
             if state == "number":
                 raise NotRead("two numbers side by side")
-            out.append(_join(state) + _number(number))
+            out.append(_join(state) + plain_number(number))
             state = "number"
         elif letter or word is not None or macro in GREEK - _CONSTANTS or macro in _DECORATED:
             name = letter or ("«" + word.lower() + "»" if word and len(word) > 1 else word) or macro
             if macro in _DECORATED:
-                inner = re.compile(r"\s*(?:\{([A-Za-z0-9]+)\}|([A-Za-z]))").match(text, position)
-                if inner is None:
+                decorated = re.compile(r"\s*(?:\{([A-Za-z0-9]+)\}|([A-Za-z]))").match(text, position)
+                if decorated is None:
                     raise NotRead(f"\\{macro}")
-                name, position = f"{macro}:{inner.group(1) or inner.group(2)}", inner.end()
+                name, position = f"{macro}:{decorated.group(1) or decorated.group(2)}", decorated.end()
             if (index := re.compile(r"_\s*\{((?:[^{}]|\{[^{}]*\})*)\}").match(text, position)) is not None and name:
                 name += "_" + re.sub(r"[\s{}«»\\]", "", index.group(1))
                 position = index.end()
@@ -117,7 +119,7 @@ def emit(text: str, log_base: str = "e") -> str:
             native = len(name) == 1 and name not in "IdSEN" and word is None
             out.append(
                 ("" if big and state in ("operand", "number") and letter else _join(state))
-                + (name if native or (big and len(name) == 1) else _symbol(name))
+                + (name if native or (big and len(name) == 1) else symbol(name))
                 + " "
             )
             state = "operand"
@@ -156,15 +158,15 @@ def emit(text: str, log_base: str = "e") -> str:
             end = closing_of(text, group.end() - 1) if group else -1
             if end < 0 or (sign == "_" and state == "number") or state not in ("operand", "number", "operator"):
                 raise NotRead(sign)
-            inner = text[group.end() : end]
-            if sign == "_" and big and "=" in inner:
-                left, _, right = inner.partition("=")
+            script = text[group.end() : end]
+            if sign == "_" and big and "=" in script:
+                left, _, right = script.partition("=")
                 out.append("_{" + emit(left, log_base) + "=" + emit(right, log_base) + "}")
-            elif sign == "_" and "\\to" in inner:
-                left, _, right = inner.partition("\\to")
+            elif sign == "_" and "\\to" in script:
+                left, _, right = script.partition("\\to")
                 out.append("_{" + emit(left, log_base) + "\\to " + emit(right, log_base) + "}")
             else:
-                out.append(sign + "{" + emit(inner, log_base) + "}")
+                out.append(sign + "{" + emit(script, log_base) + "}")
             position = end + 1
             if state == "number":
                 state = "operand"
@@ -201,13 +203,6 @@ def emit(text: str, log_base: str = "e") -> str:
 
 def _join(state: str) -> str:
     return "\\cdot " if state in ("operand", "number") else ""
-
-
-def _number(number: str) -> str:
-    if "." not in number:
-        return number.lstrip("0") or "0"
-    value = Fraction(number)
-    return f"(\\frac{{{value.numerator}}}{{{value.denominator}}})"
 
 
 _PART = re.compile(
@@ -273,7 +268,7 @@ def _function(text: str, position: int, macro: str, out: list[str], log_base: st
         raise NotRead(f"\\{macro} of nothing")
     argument = text[start:position].strip()
     whole = argument[0] in "({[" and closing_of(argument, 0) == len(argument) - 1
-    parts = _top_commas(argument[1:-1]) if whole else [argument]
+    parts = top_commas(argument[1:-1]) if whole else [argument]
     if len(parts) > 1 and macro not in ("gcd", "lcm", "max", "min"):
         raise NotRead(f"\\{macro} of several")
     below = f"_{{{based[0]}}}" if based else ""
@@ -290,7 +285,7 @@ def _groups(text: str, position: int, macro: str, out: list[str], log_base: str)
     for _ in range(1 if macro == "sqrt" else 2):
         start = re.compile(r"\s*\{").match(text, position)
         end = closing_of(text, start.end() - 1) if start else -1
-        if end < 0:
+        if start is None or end < 0:
             raise NotRead(f"\\{macro} without its arguments")
         inner = text[start.end() : end]
         if macro == "frac" and re.fullmatch(r"\s*d(?:\s*[a-z])?\s*", inner):
@@ -298,75 +293,3 @@ def _groups(text: str, position: int, macro: str, out: list[str], log_base: str)
         out.append("{" + emit(inner, log_base) + "}")
         position = end + 1
     return position
-
-
-def _top_commas(text: str) -> list[str]:
-    parts, depth, last = [], 0, 0
-    for position, character in enumerate(text):
-        depth += (character in "({[") - (character in ")}]")
-        if character == "," and depth == 0:
-            parts.append(text[last:position])
-            last = position + 1
-    return [*parts, text[last:]]
-
-
-def _symbol(name: str) -> str:
-    """A variable for the parser that stands for a name it would not keep; equal names get equal ones."""
-    return f"v_{{{crc32(name.encode())}}}"
-
-
-def _opaque_applications(text: str) -> str:
-    while found := _APPLIED.search(text):
-        end = closing_of(text, found.end() - 1)
-        if end < 0:
-            raise NotRead("brackets")
-        name = re.sub(r"[\s«»]", "", text[found.start() : end + 1])
-        text = text[: found.start()] + " \\hat{" + f"Q{crc32(name.encode())}" + "}" + text[end + 1 :]
-    return text
-
-
-def _mixed(found: re.Match[str]) -> str:
-    whole, above, below, above2, below2 = found.groups()
-    whole, above, below = int(whole), int(above or above2), int(below or below2)
-    if not 0 < above < below:
-        if above2:
-            raise NotRead("two numbers side by side")
-        return f"{whole}\\cdot \\frac{{{above}}}{{{below}}}"
-    return f"\\frac{{{whole * below + above}}}{{{below}}}"
-
-
-def _repeating(found: re.Match[str]) -> str:
-    whole, fixed, again = found.groups()
-    scale = 10 ** len(fixed)
-    value = Fraction(int((whole or "0") + fixed), scale) + Fraction(int(again), scale * (10 ** len(again) - 1))
-    return f"\\frac{{{value.numerator}}}{{{value.denominator}}}"
-
-
-@lru_cache(maxsize=512)
-def _parse(latex: str) -> Any:
-    from latex2sympy2_extended.latex2sympy2 import ConversionConfig, _Latex2Sympy
-    from sympy import Basic, E, I, Symbol, nan, zoo
-
-    config = ConversionConfig(interpret_as_mixed_fractions=False, lowercase_symbols=False)
-    converter = _Latex2Sympy(is_real=None, convert_degrees=False, config=config)
-    try:
-        parser = converter.create_parser(latex)
-        tree = parser.math()
-        if parser.getCurrentToken().type != -1 or not tree.set_elements():
-            raise NotRead(latex)
-        value = converter.convert_set_elements(tree.set_elements())
-        if not isinstance(value, Basic):
-            raise NotRead(latex)
-        value = (
-            value.subs({Symbol("i"): I, Symbol("e"): E})
-            if not value.has(Symbol("i")) or "\\sum" not in latex
-            else value
-        )
-        value = value.doit()
-    except (MemoryError, NotRead):
-        raise
-    except Exception as error:
-        raise NotRead(f"{latex}: {error!r:.80}") from None
-    if not hasattr(value, "is_number") or value.has(nan, zoo):
-        raise NotRead("no value")
-    return value

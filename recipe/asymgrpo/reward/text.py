@@ -1,3 +1,4 @@
+# ruff: noqa: E501, SIM905 (tables)
 r"""One spelling for what is written in many: the text of an answer before anything in it is read.
 
 `plain` takes LaTeX, unicode and the notation of calculators to a small LaTeX: fractions, roots and powers with braces,
@@ -11,13 +12,14 @@ import re
 import unicodedata
 from collections.abc import Callable
 
+from recipe.asymgrpo.reward.spelling import closing_of, unwrap
 from recipe.asymgrpo.reward.units import PLAIN
 
 _SUPER = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱ", "0123456789+-()ni", strict=True))
 _SUB = dict(zip("₀₁₂₃₄₅₆₇₈₉₊₋₍₎ₙ", "0123456789+-()n", strict=True))
 _VULGAR = "½1/2 ⅓1/3 ⅔2/3 ¼1/4 ¾3/4 ⅕1/5 ⅖2/5 ⅗3/5 ⅘4/5 ⅙1/6 ⅚5/6 ⅛1/8 ⅜3/8 ⅝5/8 ⅞7/8 ⅑1/9 ⅒1/10 ⅐1/7"
-_GREEK = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma_ sigma tau upsilon phi chi psi omega"  # noqa: E501
-GREEK = frozenset(name for name in _GREEK.split() if not name.endswith("_")) | {"varphi", "varepsilon", "vartheta", "varrho", "varsigma", "Gamma", "Delta", "Theta", "Lambda", "Xi", "Pi", "Sigma", "Phi", "Psi", "Omega", "Upsilon", "ell", "hbar"}  # noqa: E501  # fmt: skip
+_GREEK = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma_ sigma tau upsilon phi chi psi omega"
+GREEK = frozenset(name for name in _GREEK.split() if not name.endswith("_")) | {"varphi", "varepsilon", "vartheta", "varrho", "varsigma", "Gamma", "Delta", "Theta", "Lambda", "Xi", "Pi", "Sigma", "Phi", "Psi", "Omega", "Upsilon", "ell", "hbar"}  # fmt: skip
 FUNCTIONS = frozenset(
     "sin cos tan sec csc cot sinh cosh tanh arcsin arccos arctan ln log exp gcd lcm max min".split()
 )  # fmt: skip
@@ -39,7 +41,7 @@ _UNICODE = {
     "ϕ": "\\phi ", "ℯ": "e", "\u00a0": " ", "\u2009": " ", "\u202f": " ", "\u200b": "", "\ufeff": "", "⟨": "\\langle ", "⟩": "\\rangle ",
     **{chr(0x3B1 + number): f"\\{name} " for number, name in enumerate(_GREEK.split()) if not name.endswith("_")},
     **{"Γ": "\\Gamma ", "Δ": "\\Delta ", "Θ": "\\Theta ", "Λ": "\\Lambda ", "Σ": "\\Sigma ", "Φ": "\\Phi ", "Ψ": "\\Psi ", "Ω": "\\Omega "},
-    **{part[0]: "\\frac{%s}{%s}" % tuple(part[1:].split("/")) for part in _VULGAR.split()},
+    **{part[0]: "\\frac{{{}}}{{{}}}".format(*part[1:].split("/")) for part in _VULGAR.split()},
 }  # fmt: skip
 
 _MACROS = {
@@ -84,7 +86,7 @@ def plain(text: str) -> str:
     text = re.sub(r"\\q?quad", " ", text)
     text = re.sub(r"\\color\s*\{\w+\}|\\textcolor\s*\{\w+\}(?=\{)", "", text)
     text = re.sub(r"\\\\\s*$", "", text)
-    text = text.replace("{,}", ",").replace("{:}", ":").replace("{.}", ".")
+    text = re.sub(r"(?<=\d)\{([,.:])\}", r"\1", text)
     text = re.sub(rf"\\(?:{_TEXT})\s*{_BRACED}", lambda found: _words(found.group(1)), text)
     text = re.sub(rf"\\(?:{_FONT})(?![a-zA-Z])\s*(?:{_BRACED}|(\w))", _font, text)
     text = re.sub(r"\\([a-zA-Z]+)", lambda found: _MACROS.get(found.group(1), found.group()), text)
@@ -110,55 +112,6 @@ def plain(text: str) -> str:
         flags=re.IGNORECASE,
     )
     return re.sub(rf"(?:\s|(?<!\.)\.|[,;{ROW}])+$", "", text).strip()
-
-
-def unwrap(text: str) -> str:
-    r"""Without what stands around an answer: dollars, ``\[..\]``, a box, bold, ``####``, a full stop, "the answer is"."""
-    before = None
-    while before != text:
-        before = text
-        text = text.strip().removeprefix("####").strip()
-        text = re.sub(
-            r"^(?:the |my )?(?:final |correct )?answer(?: is)?\s*[:=]?\s*(?=\S)", "", text, flags=re.IGNORECASE
-        )
-        if not text.endswith(("...", "\\.")):
-            text = text.rstrip(". \n") if re.search(r"[^.\s]", text) else text
-        for opening, closing in (("$$", "$$"), ("\\[", "\\]"), ("\\(", "\\)"), ("**", "**"), ("`", "`"), ("$", "$")):
-            inner = text[len(opening) : -len(closing)]
-            if (
-                text.startswith(opening)
-                and text.endswith(closing)
-                and len(text) > len(opening) + len(closing)
-                and opening not in inner
-                and not inner.endswith("\\")
-            ):  # noqa: E501
-                text = inner
-        for box in ("\\boxed{", "\\fbox{", "{"):
-            if text.startswith(box) and closing_of(text, len(box) - 1) == len(text) - 1:
-                text = text[len(box) : -1]
-    dollars = re.findall(r"(?<!\\)\$", text)
-    if dollars and len(dollars) % 2 == 0:
-        text = re.sub(r"(?<!\\)\$", " ", text)
-    elif len(dollars) == 1:
-        text = re.sub(r"(?<!\\)\$", r"\\$", text)
-    return text
-
-
-def closing_of(text: str, start: int) -> int:
-    """Where the bracket at `start` closes; -1 where it does not. Brackets of any kind close each other."""
-    depth, position = 0, start
-    while position < len(text):
-        character = text[position]
-        if character == "\\" and text[position + 1 : position + 2] not in ("{", "}"):
-            position += 1
-        elif character in "({[":
-            depth += 1
-        elif character in ")}]":
-            depth -= 1
-            if depth == 0:
-                return position
-        position += 1
-    return -1
 
 
 _BETWEEN = re.compile(

@@ -1,3 +1,4 @@
+# ruff: noqa: E501, SIM905 (tables)
 r"""Units of measure behind a number: ``\text{ cm}^2``, ``miles per hour``, ``\%``, dollars, or a counted noun.
 
 A unit is a monomial: powers of base units, and a factor. Two are comparable where the powers agree.

@@ -5,8 +5,7 @@ interrupt. So the judging happens in worker processes, each with a limit of time
 a worker that passes one dies, the answer counts as wrong, and another worker takes its place. It works in any thread of
 any process; no signal is used in the process that asks.
 
-A helper process imports the parser once (a second) and forks workers from then on (milliseconds). It ends when the
-process that started it ends.
+A helper process imports the parser once (a second), then forks workers (milliseconds), and ends with its starter.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import atexit
 import contextlib
 import json
 import os
-import re
 import signal
 import socket
 import struct
@@ -27,6 +25,11 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+if __name__ == "__main__":  # by path: this folder must not shadow what the parser imports, the package must be found
+    sys.path[0] = str(Path(__file__).resolve().parents[3])
+
+from recipe.asymgrpo.reward.spelling import normalise
 
 TIMEOUT_S = 5.0
 """Seconds that one answer may take."""
@@ -84,7 +87,7 @@ class Verifier:
         Raises:
             VerifierError: math-verify is not installed, or its process cannot start.
         """
-        if not answer.strip() or len(answer) > MAX_CHARS:
+        if len(answer) > MAX_CHARS or not answer.strip():
             return Verdict(False, reason="too long" if answer.strip() else "no answer")
         if normalise(gold) == normalise(answer):
             return Verdict(True, reason="equal text")
@@ -230,20 +233,6 @@ def _receive_message(connection: socket.socket) -> bytes:
     return _receive(connection, struct.unpack("<I", _receive(connection, 4))[0])
 
 
-_SIZES = re.compile(r"\\(?:left|right|big|Big|bigg|Bigg)(?![a-zA-Z])")
-_SPACES = re.compile(r"(?:\s|\\[,!;:> ]|~)+")
-# A space between two letters or digits means something: 1 1/2 is not 11/2.
-_NEEDLESS_SPACE = re.compile(r"(?<![0-9A-Za-z.]) | (?![0-9A-Za-z.])")
-
-
-def normalise(answer: str) -> str:
-    """A spelling that does not depend on spaces, sizes of brackets, dollar signs and variants of fractions."""
-    answer = answer.replace("\\$", "").replace("$", "")
-    answer = _NEEDLESS_SPACE.sub("", _SPACES.sub(" ", _SIZES.sub("", answer).strip()))
-    answer = answer.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac").replace("\\cfrac", "\\frac")
-    return answer.removesuffix(".")
-
-
 # The other side ------------------------------------------------------------------------------------------------------
 
 
@@ -311,6 +300,4 @@ def judge(gold: str, answer: str) -> str:
 
 
 if __name__ == "__main__":
-    # Run by path: this folder must not shadow what sympy or the parser import, and the package must be found.
-    sys.path[0] = str(Path(__file__).resolve().parents[3])
     _help(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]))

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (tables of answers)
 r"""recipe.asymgrpo.reward.equivalence: what counts as equal, kind by kind, and why a verdict is what it is."""
 
 from __future__ import annotations
