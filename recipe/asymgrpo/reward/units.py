@@ -75,7 +75,8 @@ class Unit:
 
 def read_unit(text: str) -> Unit | None:
     """The unit that a text consists of, or None where it holds anything else. Words stand in «»."""
-    factor, powers = Fraction(1), {}
+    factor = Fraction(1)
+    powers: dict[str, int] = {}
     sign, ahead, position = 1, 1, 0
     last: tuple[str, int, Fraction] | None = None
 
