@@ -1,7 +1,7 @@
 r"""One expression: from the small LaTeX of `text.plain` to sympy by math-verify's parser, and sound comparison.
 
 The parser (latex2sympy2_extended) takes the longest start that it can read, makes 5 of ``2 3`` and of ``(2)(3)``, and
-floats of decimals. So each token is looked at first: an unknown one is `NotRead`, products get their ``\cdot``, decimals
+floats of decimals. So each token is looked at first: an unknown one is `NotRead`, products get a ``\cdot``, decimals
 become fractions, and what a letter cannot carry (``\hat{x}``, ``f(x)``, a word) becomes a variable of its own.
 """
 
@@ -156,7 +156,12 @@ def emit(text: str, log_base: str = "e") -> str:
         elif sign == "^" or sign == "_":
             group = re.compile(r"\s*\{").match(text, position)
             end = closing_of(text, group.end() - 1) if group else -1
-            if end < 0 or (sign == "_" and state == "number") or state not in ("operand", "number", "operator"):
+            if (
+                group is None
+                or end < 0
+                or (sign == "_" and state == "number")
+                or state not in ("operand", "number", "operator")
+            ):
                 raise NotRead(sign)
             script = text[group.end() : end]
             if sign == "_" and big and "=" in script:
@@ -217,7 +222,7 @@ _ATTACHED = re.compile(r"\s*(?:[\^_]\s*(\{)|!|')")
 
 
 def _function(text: str, position: int, macro: str, out: list[str], log_base: str) -> int:
-    r"""A function with its argument in brackets: ``\sin 2x\cos x`` is sin(2x) cos(x), ``\sin x \cdot y`` is sin(x) y."""
+    r"""A function with its argument in brackets: ``\sin 2x\cos x`` is sin(2x) cos(x), ``\sin x \cdot y`` sin(x) y."""
     scripts = []
     while (found := re.compile(r"\s*([\^_])\s*\{").match(text, position)) is not None:
         end = closing_of(text, found.end() - 1)

@@ -6,7 +6,7 @@ import re
 
 
 def unwrap(text: str) -> str:
-    r"""Without what stands around an answer: dollars, ``\[..\]``, a box, bold, ``####``, a full stop, "the answer is"."""
+    r"""Without what stands around an answer: dollars, ``\[..\]``, a box, bold, ``####``, a stop, "the answer is"."""
     before = None
     while before != text:
         before = text

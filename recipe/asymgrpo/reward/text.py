@@ -163,9 +163,8 @@ def content_of(text: str, box: re.Match[str]) -> str | None:
 def _unicode(text: str) -> str:
     for table, mark in ((_SUPER, "^"), (_SUB, "_")):
         letters = "".join(table)
-        text = re.sub(
-            f"[{letters}]+", lambda found, t=table, m=mark: m + "{" + "".join(t[c] for c in found.group()) + "}", text
-        )
+        for run in sorted(set(re.findall(f"[{letters}]+", text)), key=len, reverse=True):
+            text = text.replace(run, mark + "{" + "".join(table[character] for character in run) + "}")
     text = "".join(_UNICODE.get(character, character) for character in text)
     return unicodedata.normalize("NFKC", text) if not text.isascii() and "«" not in text else text
 

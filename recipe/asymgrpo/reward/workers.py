@@ -146,8 +146,7 @@ class _Worker:
 
     def __init__(self, connection: socket.socket):
         self.connection = connection
-        self.why = ""
-        """Of the last verdict."""
+        self.why = ""  # of the last verdict
         connection.settimeout(START_S)
         self.pid = struct.unpack("<q", _receive(connection, 8))[0]
 
@@ -284,19 +283,15 @@ def _work(connection: socket.socket, memory_mb: int) -> None:
 
 
 def judge(gold: str, answer: str) -> str:
-    """The reason of `equivalence`; whatever it trips over is wrong.
-
-    Raises:
-        MemoryError: the memory limit was reached.
-    """
+    """The reason of `equivalence`; whatever it trips over is wrong, but for a MemoryError, which is raised."""
     from recipe.asymgrpo.reward.equivalence import judge as reason_of
 
     try:
         return reason_of(gold, answer)
-    except MemoryError:
-        raise
     except Exception as error:
-        return f"not read: {type(error).__name__}"
+        if isinstance(error, MemoryError):
+            raise
+        return "not read"
 
 
 if __name__ == "__main__":
