@@ -49,7 +49,6 @@ _SEPARATORS = re.compile(r",\s*«(?:and|or)»|[,;]|«(?:and|or)»")
 _ENVIRONMENT = re.compile(
     r"\\begin\{(pmatrix|bmatrix|matrix|vmatrix|array|cases|Bmatrix|smallmatrix)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}"
 )
-_NAME = re.compile(r"\\?[A-Za-z]+'*(?:\s*_\s*\{[^{}]*\})?'*")
 _BASE = re.compile(
     r"(-?)\s*((?:[0-9A-F]|«[0-9A-F]+»)+?(?:\.[0-9A-F]+)?)\s*_\s*\{(\d+|\s*«(?:two|ten|eight|sixteen)»\s*)\}"
 )

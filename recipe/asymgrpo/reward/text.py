@@ -27,7 +27,7 @@ _NAMES = {
     **{name: f"\\{name} " for name in FUNCTIONS | {"pi", "theta", "alpha", "beta", "gamma", "lambda", "sigma", "omega", "phi"}},
     **{f"a{name}": f"\\arc{name} " for name in ("sin", "cos", "tan")},
     "sqrt": "\\sqrt ", "cbrt": "\\sqrt[3] ", "inf": "\\infty ", "infinity": "\\infty ", "oo": "\\infty ", "union": "\\cup ",
-    "lg": "\\log ", "arcctg": "arcctg", "div": "\\div ", "in": "\\in ", "abs": "\\abs ",
+    "lg": "\\log ", "div": "\\div ", "in": "\\in ", "abs": "\\abs ",
 }  # fmt: skip
 
 _UNICODE = {
@@ -53,7 +53,7 @@ _MACROS = {
     **dict.fromkeys("dots cdots dotsc dotsb dotso".split(), "\\ldots "),
     **dict.fromkeys("varnothing".split(), "\\emptyset "), **dict.fromkeys("land wedge".split(), " «and» "),
     **dict.fromkeys("lor vee".split(), " «or» "), "colon": ":", "lbrace": "\\{", "rbrace": "\\}",
-    **dict.fromkeys("vert lvert rvert mid_".split(), "|"), "backslash": "\\setminus ", "simeq": "\\approx ",
+    **dict.fromkeys("vert lvert rvert".split(), "|"), "backslash": "\\setminus ", "simeq": "\\approx ",
     "imath": "i", "lparen": "(", "rparen": ")", "lbrack": "[", "rbrack": "]", "degree": "^{\\circ}", "ast": "\\cdot ", "times": "\\cdot ",
     "euro": "«euro»", "pounds": "«sterling»", "percent": "\\%", "arctg": "\\arctan ", "tg": "\\tan ", "ctg": "\\cot ", "lg": "\\log ",
     "longrightarrow": "\\to ", "rightarrow": "\\to ", "implies": "\\Rightarrow ", "prime": "'", "ne": "\\ne ", "div": "\\div ",
