@@ -2,11 +2,12 @@ r"""What an answer can be, and sets of real numbers: intervals, their unions, co
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cmp_to_key
 from typing import Any
 
-from recipe.asymgrpo.reward.numeric import compare
+from recipe.asymgrpo.reward.numeric import compare, infinity
 from recipe.asymgrpo.reward.scalar import NotRead
 from recipe.asymgrpo.reward.units import Unit
 
@@ -72,10 +73,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Remark:
-    """A node and what is said about it: "for all real x"."""
+    """A node and what is said about it: "for all real x"; `choice` where it says when that is the answer ("if")."""
 
     node: Any
     said: str
+    choice: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,10 +88,27 @@ class Residue:
     modulus: Any
 
 
-def infinity(sign: int) -> Any:
-    from sympy import oo
+_REALS = re.compile(
+    r"(?:«all»)?(?:«(?P<non>non)»)?(?:«(?P<side>(?:non)?(?:positive|negative))»)?(?:«reals?»(?:«numbers?»)?|«numbers»)"
+    r"|\\mathbb\{R\}(?:[_^]\{?(?P<sign>[+-]|>0|<0|\\ge0|\\le0)\}?)?"
+)
 
-    return oo if sign > 0 else -oo
+
+def named_region(text: str) -> Region | None:
+    r"""All real numbers, or those of a sign, in words or as ``\mathbb{R}^+``; the text is without spaces."""
+    found = _REALS.fullmatch(text)
+    if found is None or text in ("«real»", "«number»", "«numbers»"):
+        return None
+    side = (found["non"] or "") + (found["side"] or "") or found["sign"]
+    everything = (infinity(-1), False, infinity(1), False)
+    if not side:
+        return Region((everything,))
+    from sympy import Integer
+
+    above = side in ("positive", "nonnegative", "+", ">0", "\\ge0")
+    closed = side.startswith("non") or "e0" in side
+    zero = Integer(0)
+    return Region(((zero, closed, *everything[2:]) if above else (*everything[:2], zero, closed),))
 
 
 def ends(node: Any) -> Any:

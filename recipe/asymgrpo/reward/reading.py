@@ -23,8 +23,8 @@ from recipe.asymgrpo.reward.nodes import (
     as_region,
     complement,
     ends,
-    infinity,
     intersect,
+    named_region,
     union,
 )
 from recipe.asymgrpo.reward.relations import label, relation
@@ -52,7 +52,6 @@ _ENVIRONMENT = re.compile(
 _BASE = re.compile(
     r"(-?)\s*((?:[0-9A-F]|«[0-9A-F]+»)+?(?:\.[0-9A-F]+)?)\s*_\s*\{(\d+|\s*«(?:two|ten|eight|sixteen)»\s*)\}"
 )
-_REALS = {"\\mathbb{R}", "«all»«real»«numbers»", "«all»«reals»", "«real»«numbers»", "«all»«real»", "«all»«numbers»"}
 
 
 def read(text: str, policy: Policy) -> Any:
@@ -67,7 +66,7 @@ def read(text: str, policy: Policy) -> Any:
     if (node := _special(text, policy)) is not None:
         return node
     if (found := remark_of(text)) is not None:
-        return Remark(read(found[0], policy), found[1])
+        return Remark(read(found[0], policy), *found[1:])
     if policy.thousands:
         text = re.sub(r" (?=\d{3})", "", text) if re.fullmatch(r"-?[1-9]\d{0,2}(?: \d{3})+(?:\.\d+)?", text) else text
         text = without_thousands(text)
@@ -79,13 +78,15 @@ def read(text: str, policy: Policy) -> Any:
 
 def _special(text: str, policy: Policy) -> Any:
     squeezed = re.sub(r"[\s]|(?<=»)-(?=«)", "", text.lower() if "«" in text else text)
-    if squeezed in _REALS or text == "\\mathbb{R}":
-        return Region(((infinity(-1), False, infinity(1), False),))
+    if (region := named_region(squeezed)) is not None:
+        return region
     if squeezed in ("\\emptyset", "\\{\\}", "«empty»«set»", "«the»«empty»«set»"):
         return Many("set", ())
     if (found := _ENVIRONMENT.fullmatch(text)) is not None:
         kind = {"cases": "cases", "vmatrix": "determinant"}.get(found.group(1), "matrix")
         rows = [row for row in found.group(2).split(ROW) if row.strip()]
+        if kind == "cases" and len(rows) > 1 and "&" not in found.group(2):  # a system: its equations
+            return read(", ".join(row.strip().strip(",;") for row in rows), policy)
         if kind == "cases":
             return Table(
                 kind,
@@ -135,10 +136,13 @@ def _several(parts: list[str], signs: list[str], policy: Policy) -> Any:
         if "«or»" in signs[0]:
             merged = union([i for b in bounds for i in b.intervals])
             return _relabel(items, merged)
-        if signs[0] == "«and»" and all(isinstance(item, Labelled) for item in items):
+        same = len({item.label if isinstance(item, Labelled) else "" for item in items}) == 1
+        if isinstance(items[0], Labelled) and (same or signs[0] == "«and»"):
             whole = bounds[0]
             for other in bounds[1:]:
                 whole = intersect(whole, other)
+            if signs[0] == "," and not whole.intervals:  # x < -1, x > 1: no number is both
+                whole = union([i for b in bounds for i in b.intervals])
             return _relabel(items, whole)
     labels = {item.label for item in items if isinstance(item, Labelled)}
     first = items[0]
@@ -173,7 +177,7 @@ def _region(node: Any) -> Region | None:
 def _one(text: str, policy: Policy) -> Any:
     parts, signs = split(text, _RELATIONS)
     if signs and re.fullmatch(r"\s*\d{1,2}:\d{2}\s*(?:«[^»]*»|\s|\.)*", text):  # a time of day
-        return Words(tuple(re.findall(r"[\d:]+|«[^»]*»", text.lower())))
+        return _words(text)
     if signs:
         return relation(parts, signs, lambda text: read(text, policy))
     return term(text, policy)
@@ -195,6 +199,8 @@ def term(text: str, policy: Policy) -> Any:
         numbers = [ends(read(piece, policy)) for piece in pieces]
         if len(numbers) != 2 or not all(number.is_Integer for number in numbers) or numbers[1] == 0:
             raise NotRead("a remainder")
+        if 0 <= numbers[0] < numbers[1]:  # nothing to work out: a residue and its modulus
+            return Residue((Scalar(numbers[0]),), Scalar(numbers[1]))
         return Scalar(numbers[0] % numbers[1])
     opening = re.match(r"\\?[({\[]", text)
     if opening and closing_of(text, opening.end() - 1) == len(text) - 1:
@@ -228,6 +234,11 @@ def term(text: str, policy: Policy) -> Any:
         if kind in ("(]", "[)"):
             raise NotRead("brackets")
     return _scalar(text, policy)
+
+
+def _words(text: str) -> Words:
+    """Words, numbers and signs; a hyphen between words is none."""
+    return Words(tuple(re.findall(r"«[^»]*»|[\d.:%]*[\d:%]|[-!?]", re.sub(r"(?<=»)\s*-\s*(?=«)", " ", text.lower()))))
 
 
 def _scalar(text: str, policy: Policy) -> Any:
@@ -264,7 +275,7 @@ def _scalar(text: str, policy: Policy) -> Any:
         after = read_unit(tail)
         if not head or after is None or (unit is not None and unit != after):
             if re.fullmatch(r"(?:«[^»]*»|[\d.:'()!?%\s-])+", text):
-                return Words(tuple(re.findall(r"«[^»]*»|[\d.:%]+", text.lower())))
+                return _words(text)
             raise NotRead("words")
         unit, text = after, head.removesuffix("\\cdot").strip()
     decimal = re.fullmatch(r"[-+]?\s*\d*\.(\d+)", text)

@@ -50,7 +50,7 @@ _SINGULAR = {"feet": "foot", "inches": "inch", "centuries": "century"}
 PLAIN = frozenset(name for name in _BASES if len(name) > 1) | frozenset(_COMPOUND) | frozenset(_POWERS)
 """Words that are units without a ``\\text{}`` around them; one letter alone is a variable."""
 
-_PIECE = re.compile(r"«([^»]*)»|\^\{?(-?\d)\}?|(/)|(\\cdot|\s+)|(\\%|%)|(\^\{?\\circ\}?)")
+_PIECE = re.compile(r"«([^»]*)»\.?|\^\{?(-?\d)\}?|(/)|(\\cdot|\s+)|(\\%|%)|(\^\{?\\circ\}?)")
 
 
 @dataclass(frozen=True)
