@@ -252,9 +252,11 @@ def _several_labels(node: Many) -> bool:
 
 def _other_labels(node: Any, several: Any) -> bool:
     """x = 1, 2 beside x = 1, y = 2."""
+    labels = [getattr(item, "label", "") for item in several.items] if isinstance(several, Many) else []
     return (
         isinstance(node, Labelled)
         and isinstance(several, Many)
+        and node.label != f"({','.join(labels)})"  # (a,b) = (3,4)
         and any(
             isinstance(item, Labelled) and item.label.partition("_")[0] != node.label.partition("_")[0]
             for item in several.items

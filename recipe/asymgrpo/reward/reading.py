@@ -47,11 +47,14 @@ _RELATIONS = re.compile(
 )
 _SEPARATORS = re.compile(r",\s*«(?:and|or)»|[,;]|«(?:and|or)»")
 _ENVIRONMENT = re.compile(
-    r"\\begin\{(pmatrix|bmatrix|matrix|vmatrix|array|cases|Bmatrix|smallmatrix)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}"
+    r"\\begin\{(aligned|align\*?|gathered|split|pmatrix|bmatrix|matrix|vmatrix|array|cases|Bmatrix|smallmatrix)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}"
 )
 _BASE = re.compile(
     r"(-?)\s*((?:[0-9A-F]|«[0-9A-F]+»)+?(?:\.[0-9A-F]+)?)\s*_\s*\{(\d+|\s*«(?:two|ten|eight|sixteen)»\s*)\}"
 )
+
+
+_EXCEPT = re.compile(r"(.*«(?:reals?|numbers)»)\s*,?\s*«(?:except|excluding)»\s*(?:«for»|«when»)?(.*)")
 
 
 def read(text: str, policy: Policy) -> Any:
@@ -80,13 +83,17 @@ def _special(text: str, policy: Policy) -> Any:
     squeezed = re.sub(r"[\s]|(?<=»)-(?=«)", "", text.lower() if "«" in text else text)
     if (region := named_region(squeezed)) is not None:
         return region
+    if (found := _EXCEPT.fullmatch(text)) is not None:
+        whole, without = as_region(read(found.group(1), policy)), as_region(read(found.group(2), policy))
+        return intersect(whole, complement(without))
     if squeezed in ("\\emptyset", "\\{\\}", "«empty»«set»", "«the»«empty»«set»"):
         return Many("set", ())
     if (found := _ENVIRONMENT.fullmatch(text)) is not None:
         kind = {"cases": "cases", "vmatrix": "determinant"}.get(found.group(1), "matrix")
+        aligned = found.group(1).startswith(("align", "gathered", "split"))
         rows = [row for row in found.group(2).split(ROW) if row.strip()]
-        if kind == "cases" and len(rows) > 1 and "&" not in found.group(2):  # a system: its equations
-            return read(", ".join(row.strip().strip(",;") for row in rows), policy)
+        if aligned or (kind == "cases" and len(rows) > 1 and "&" not in found.group(2)):  # a system: its equations
+            return read(", ".join(row.replace("&", "").strip().strip(",;") for row in rows), policy)
         if kind == "cases":
             return Table(
                 kind,
@@ -259,6 +266,7 @@ def _scalar(text: str, policy: Policy) -> Any:
         if not isinstance(node, Scalar) or node.value is None:
             raise NotRead("a scale")
         return Scalar(node.value * SCALES[scaled.group(2)], node.unit)
+    text = re.sub(r"(?<=[\d}]) *\(\s*((?:«[^»]*»\s*)+)\)$", r" \1", text)  # 5 (units)
     unit = None
     if (money := re.match(r"(-?)\s*(\\\$|«sterling»|«euro»)", text)) is not None:
         unit = read_unit("«dollar»" if money.group(2) == "\\$" else money.group(2))

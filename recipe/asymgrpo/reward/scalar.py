@@ -137,7 +137,7 @@ def emit(text: str, log_base: str = "e") -> str:
                 out.append(f"\\{macro}")
                 position = _groups(text, position, macro, out, log_base)
             state = "operand"
-        elif macro in _BIG or macro in ("to", "partial"):
+        elif macro in _BIG or macro == "to":
             out.append((_join(state) if macro in _BIG else "") + f"\\{macro} ")
             state = "operator"
         elif macro in ("lfloor", "lceil"):
@@ -299,7 +299,7 @@ def _groups(text: str, position: int, macro: str, out: list[str], log_base: str)
         if start is None or end < 0:
             raise NotRead(f"\\{macro} without its arguments")
         inner = text[start.end() : end]
-        if macro == "frac" and re.fullmatch(r"\s*d(?:\s*[a-z])?\s*", inner):
+        if macro == "frac" and re.fullmatch(r"\s*d(?:\s*[a-z])?\s*|.*\\partial.*", inner):
             raise NotRead("a derivative")
         out.append("{" + emit(inner, log_base) + "}")
         position = end + 1

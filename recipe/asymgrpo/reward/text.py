@@ -79,7 +79,7 @@ _GLUED = re.compile(r"\\\\(?=(?:frac|sqrt|pi|infty|cup|text|left|right|cdot|time
 
 def plain(text: str) -> str:
     """The answer in the small LaTeX; raises nothing on any text."""
-    text = unwrap(text)
+    text = unwrap(re.sub(r"\{([^{}]*)\\choose(?![a-z])([^{}]*)\}", r"\\binom{\1}{\2}", text))
     # A line break ends a row where there are rows, and is a slip of an escape where there are none.
     text = re.sub(r"\\\\(?:\[[^\]]*\])?", ROW, text) if "\\begin" in text else _GLUED.sub(r"\\", text)
     text = _unicode(text)
@@ -89,6 +89,8 @@ def plain(text: str) -> str:
     text = re.sub(r"\\[,;:>! ]|\\\n|~", lambda found: "" if found.group() == "\\!" else " ", text)
     text = re.sub(r"\\q?quad", " ", text)
     text = _joined(text)
+    text = re.sub(r"\\[hv]space\*?\s*\{[^{}]*\}", " ", text)
+    text = re.sub(r"\\underline\s*\{([\d.,]+)\}", r"\1", text)
     text = re.sub(r"\\color\s*\{\w+\}|\\textcolor\s*\{\w+\}(?=\{)", "", text)
     text = re.sub(r"\\\\\s*$", "", text)
     text = re.sub(r"(?<=\d)\{([,.:])\}", r"\1", text)
@@ -190,6 +192,7 @@ def _brackets(text: str) -> str:
             lambda f: ("[" if f[1] == "[" else "(") + f"{f[2]},{f[3]}" + ("]" if f[4] == "]" else ")"),
             text,
         )
+    text = re.sub(r"(\\mathbb\{R\}|[)\]])\s*-\s*(?=\\\{)", r"\1\\setminus ", text)
     text = re.sub(r"\\langle(?![a-z])([^|]*?,[^|]*?)\\rangle(?![a-z])", r"(\1)", text)
     return re.sub(r"\(([0-9A-F]*\d[0-9A-F]*)\)\s*_\s*(?=\{\d)", r"\1_", text)
 
