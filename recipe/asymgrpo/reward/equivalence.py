@@ -22,6 +22,7 @@ from recipe.asymgrpo.reward.nodes import (
     Table,
     Words,
     as_region,
+    renamed,
 )
 from recipe.asymgrpo.reward.numeric import same_value
 from recipe.asymgrpo.reward.reading import Policy, read
@@ -153,7 +154,7 @@ def _single(node: Any) -> Any:
     if isinstance(node, Labelled):
         return Labelled(node.label, _single(node.node))
     one = isinstance(node, Many) and node.kind in ("set", "list") and len(node.items) == 1 and not node.dots
-    return node.items[0] if one else node
+    return node.items[0] if one and isinstance(node.items[0], (Scalar, Words)) else node
 
 
 def _equal(gold: Any, given: Any) -> bool:
@@ -162,6 +163,7 @@ def _equal(gold: Any, given: Any) -> bool:
 
 def _remarks(gold: Any, given: Any) -> str:
     if isinstance(gold, Remark) and isinstance(given, Remark):
+        given = renamed(gold, given)
         reason = compare_nodes(gold.node, given.node)
         same = judge(gold.said, given.said) in EQUAL
         return reason if same or reason not in EQUAL else "condition differs"

@@ -3,7 +3,7 @@ r"""What an answer can be, and sets of real numbers: intervals, their unions, co
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cmp_to_key
 from typing import Any
 
@@ -86,6 +86,26 @@ class Residue:
 
     items: tuple[Any, ...]
     modulus: Any
+
+
+_FREE = re.compile(r"([a-z])\s*\\in\s*(\\mathbb\{Z\})")
+
+
+def renamed(gold: Remark, given: Remark) -> Remark:
+    r"""The second with the first's name for its integer: ``2n\pi, n \in Z`` for ``2k\pi, k \in Z``."""
+    one, other = _FREE.fullmatch(gold.said), _FREE.fullmatch(given.said)
+    if one is None or other is None or one[1] == other[1]:
+        return given
+    from sympy import Symbol
+
+    def rename(node: Any) -> Any:
+        if isinstance(node, Scalar) and node.value is not None and not node.value.has(Symbol(one[1])):
+            return replace(node, value=node.value.subs(Symbol(other[1]), Symbol(one[1])))
+        if isinstance(node, Labelled):
+            return Labelled(node.label, rename(node.node))
+        return Many(node.kind, tuple(map(rename, node.items)), node.dots) if isinstance(node, Many) else node
+
+    return Remark(rename(given.node), gold.said, given.choice)
 
 
 _REALS = re.compile(

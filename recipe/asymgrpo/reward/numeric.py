@@ -57,6 +57,19 @@ def compare(left: Any, right: Any) -> int:
     return -1 if bool(left < right) else 1
 
 
+def determinant(rows: list[list[Any]]) -> Any:
+    """Of a square matrix, of at most 4 rows.
+
+    Raises:
+        ValueError: it is none.
+    """
+    from sympy import Matrix
+
+    if not 0 < len(rows) <= 4:
+        raise ValueError("a determinant of that size")
+    return Matrix(rows).det()
+
+
 def infinity(sign: int) -> Any:
     from sympy import oo
 

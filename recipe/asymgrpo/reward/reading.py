@@ -27,7 +27,8 @@ from recipe.asymgrpo.reward.nodes import (
     named_region,
     union,
 )
-from recipe.asymgrpo.reward.relations import label, relation
+from recipe.asymgrpo.reward.numeric import determinant
+from recipe.asymgrpo.reward.relations import is_variable, label, relation
 from recipe.asymgrpo.reward.scalar import NotRead, read_scalar
 from recipe.asymgrpo.reward.spelling import closing_of
 from recipe.asymgrpo.reward.text import ROW
@@ -54,6 +55,7 @@ _BASE = re.compile(
 )
 
 
+_PARTS = re.compile(r"(\d+) *(«[a-zA-Z]+») *,? *(?:«and»)? *(\d+(?:\.\d+)?) *(«[a-zA-Z]+»)")
 _EXCEPT = re.compile(r"(.*«(?:reals?|numbers)»)\s*,?\s*«(?:except|excluding)»\s*(?:«for»|«when»)?(.*)")
 
 
@@ -83,10 +85,12 @@ def _special(text: str, policy: Policy) -> Any:
     squeezed = re.sub(r"[\s]|(?<=»)-(?=«)", "", text.lower() if "«" in text else text)
     if (region := named_region(squeezed)) is not None:
         return region
+    if (found := _PARTS.fullmatch(text)) is not None and (node := _in_parts(*found.groups())) is not None:
+        return node
     if (found := _EXCEPT.fullmatch(text)) is not None:
         whole, without = as_region(read(found.group(1), policy)), as_region(read(found.group(2), policy))
         return intersect(whole, complement(without))
-    if squeezed in ("\\emptyset", "\\{\\}", "«empty»«set»", "«the»«empty»«set»"):
+    if squeezed in ("\\emptyset", "\\{\\}", "«empty»«set»", "«the»«empty»«set»", "«no»«solution»", "«no»«solutions»"):
         return Many("set", ())
     if (found := _ENVIRONMENT.fullmatch(text)) is not None:
         kind = {"cases": "cases", "vmatrix": "determinant"}.get(found.group(1), "matrix")
@@ -101,17 +105,28 @@ def _special(text: str, policy: Policy) -> Any:
                     tuple(_loose(cell.strip().strip(",").strip(), policy) for cell in row.split("&")) for row in rows
                 ),
             )
+        if kind == "determinant":
+            return Scalar(determinant([[ends(read(cell, policy)) for cell in row.split("&")] for row in rows]))
         return Table(
             kind, tuple(tuple(read(cell, policy) for cell in row.replace("\\hline", "").split("&")) for row in rows)
         )
     if (found := re.fullmatch(r"(.*?),?\s*\(?\s*\\(?:pmod|mod|bmod)\s*\{?\s*([^{}()]+?)\s*\}?\s*\)?", text)) is None:
         found = re.fullmatch(r"(.*?)\s*\(\s*(?:\\[bp]?mod|«mod»|mod)\s*([^{}()]+?)\s*\)", text)
-    if found is not None and ("\\bmod" not in text or "\\equiv" in text):
+    if found is not None and (re.search(r"\\b?mod(?![a-z])", text) is None or "\\equiv" in text):
         before, signs = split(found.group(1), re.compile(r"\\equiv"))
         items = read(before[-1], policy)
         node = Residue(items.items if isinstance(items, Many) else (items,), read(found.group(2), policy))
         return Labelled(label(before[0]), node) if len(before) == 2 else node if not signs else None
     return None
+
+
+def _in_parts(first: str, unit: str, second: str, lower: str) -> Scalar | None:
+    """3 hours 20 minutes, 5 feet 7 inches: a measure in two units, the second part below one of the first unit."""
+    large, small = read_unit(unit), read_unit(lower)
+    if large is None or small is None or large.powers != small.powers or not large.factor > small.factor:
+        return None
+    part = read_scalar(second) * ends(read(str(small.factor / large.factor), Policy()))
+    return Scalar(read_scalar(first) + part, large) if bool(part < 1) else None
 
 
 def _loose(text: str, policy: Policy) -> Any:
@@ -214,8 +229,12 @@ def term(text: str, policy: Policy) -> Any:
         inner = text[opening.end() : -1].removesuffix("\\").strip()
         kind = opening.group() + text[-1]
         if kind == "\\{}" and re.search(r"\\mid|:|\|", inner):
-            condition = re.fullmatch(r"[^:|]*?(?:\\mid|:|\|)(.*)", inner)
-            return read(condition.group(1) if condition else inner, policy)
+            condition = re.fullmatch(r"([^:|]*?)(?:\\mid|:|\|)(.*)", inner)
+            if condition is None:
+                return read(inner, policy)
+            if is_variable(re.sub(r"\\in\s*\\mathbb\{R\}", "", condition.group(1))):
+                return read(condition.group(2), policy)
+            return Remark(Many("set", (read(condition.group(1), policy),)), condition.group(2).strip())
         pieces, signs = split(inner, re.compile(r"[,;]|\\ldots"))
         if kind in ("()", "[]") and _ENVIRONMENT.fullmatch(inner):
             return read(inner, policy)

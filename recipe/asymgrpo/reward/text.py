@@ -108,7 +108,10 @@ def plain(text: str) -> str:
         ("\\not=", "\\ne "),
     ):
         text = text.replace(old, new)
-    text = text.replace("*", "\\cdot ")
+    text = re.sub(r"\+ ?-(?=[ \d.a-zA-Z\\(])", "-", text.replace("*", "\\cdot "))
+    text = re.sub(r"\\(max|min|gcd|lcm)\s*\\\{([^{}]*)\\\}", r"\\\1(\2)", text)
+    text = re.sub(r"^(\d+)\s*\^?\s*\{?\s*«?(st|nd|rd|th)»?\s*\}?$", r"\1 «\2»", text.strip())
+    text = re.sub(r"(?<=\d)\^\{\\circ\}\s*(\d+)'$", r" «degrees» \1 «arcminutes»", text)
     text = re.sub(
         r"(\d:\d\d|\d (?=[AP]))\s*([AaPp])\.?[Mm]\b\.?", lambda found: f"{found[1]} «{found[2].lower()}m»", text
     )
