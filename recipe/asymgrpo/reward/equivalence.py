@@ -28,8 +28,8 @@ from recipe.asymgrpo.reward.numeric import same_value
 from recipe.asymgrpo.reward.reading import Policy, read
 from recipe.asymgrpo.reward.relations import asked_for, same_relation
 from recipe.asymgrpo.reward.scalar import NotRead
+from recipe.asymgrpo.reward.spelling import spaced_numbers, with_words_of
 from recipe.asymgrpo.reward.text import last_boxes, plain
-from recipe.asymgrpo.reward.units import PLAIN
 
 EQUAL = ("equal text", "equal value", "equal words")
 """Reasons of a right answer."""
@@ -50,8 +50,8 @@ def judge(gold: str, answer: str) -> str:
         MemoryError: the memory limit was reached.
     """
     expected, given = plain(last_boxes(gold) or gold), plain(answer)
-    expected, given = _with_words_of(given, expected), _with_words_of(expected, given)
-    if expected and expected.replace(" ", "") == given.replace(" ", "") and not _spaced_numbers(expected, given):
+    expected, given = with_words_of(given, expected), with_words_of(expected, given)
+    if expected and expected.replace(" ", "") == given.replace(" ", "") and not spaced_numbers(expected, given):
         return "equal text"
     letters = [re.sub("[«» ]", "", text) for text in (expected, given)]
     if letters[0] == letters[1] and letters[0].isalpha():  # a word, with \text{} or without
@@ -67,24 +67,6 @@ def judge(gold: str, answer: str) -> str:
             return reason
         first = first or reason
     return first
-
-
-def _with_words_of(source: str, text: str) -> str:
-    """Letters without a ``\\text{}`` are a word where the other side has that word in one: red, for \text{red}."""
-    for word in {word.lower() for word in re.findall(r"«([A-Za-z]{2,})»", source)} - PLAIN:
-        text = re.sub(
-            rf"(?<![\\«A-Za-z]){word}(?![A-Za-z»])", lambda found: f"«{found.group()}»", text, flags=re.IGNORECASE
-        )
-    return text
-
-
-def _spaced_numbers(left: str, right: str) -> bool:
-    return any(
-        a.isdigit() and b.isdigit()
-        for text in (left, right)
-        for a, _, b in zip(text, text[1:] + " ", text[2:] + "  ", strict=False)
-        if _ == " "
-    )
 
 
 def _judge(gold: str, answer: str, policy: Policy) -> str:

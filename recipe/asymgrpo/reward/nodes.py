@@ -98,14 +98,18 @@ def renamed(gold: Remark, given: Remark) -> Remark:
         return given
     from sympy import Symbol
 
+    used = []
+
     def rename(node: Any) -> Any:
         if isinstance(node, Scalar) and node.value is not None and not node.value.has(Symbol(one[1])):
+            used.append(node.value.has(Symbol(other[1])))
             return replace(node, value=node.value.subs(Symbol(other[1]), Symbol(one[1])))
         if isinstance(node, Labelled):
             return Labelled(node.label, rename(node.node))
         return Many(node.kind, tuple(map(rename, node.items)), node.dots) if isinstance(node, Many) else node
 
-    return Remark(rename(given.node), gold.said, given.choice)
+    node = rename(given.node)
+    return Remark(node, gold.said, given.choice) if any(used) else given
 
 
 _REALS = re.compile(

@@ -7,6 +7,7 @@ from fractions import Fraction
 from zlib import crc32
 
 from recipe.asymgrpo.reward.spelling import closing_of
+from recipe.asymgrpo.reward.text import FUNCTIONS, GREEK
 
 
 class NotRead(ValueError):
@@ -20,6 +21,19 @@ MIXED = re.compile(r"(?<![\d.\w^_}{])(\d+) ?(?:\\frac\{(\d+)\}\{(\d+)\}|(?<= )(\
 APPLIED = re.compile(
     r"(?:(?<![A-Za-z\\«])[fghFGHP]'*|\\(?:gcd|lcm) ?)\s*\((?!(?<=(?:cd|cm)\()[\d,\s]*\)|(?<=(?:cd|cm) \()[\d,\s]*\))"
 )
+
+
+CONSTANTS = frozenset({"pi", "infty"})
+PART = re.compile(
+    r"\s*(?:(?P<head>\\(?:"
+    + "|".join(sorted(FUNCTIONS))
+    + r")(?![a-zA-Z]))|\\(?:frac|binom)\s*(?P<two>\{)|\\sqrt\s*(?:\[[^\[\]]*\])?\s*(?P<one>\{)"
+    r"|(?P<open>[({\[])|(?P<bar>\|)|\\(?:"
+    + "|".join(sorted((GREEK | CONSTANTS) - {"to"}))
+    + r")(?![a-zA-Z])|\d+(?:\.\d+)?|[A-Za-z]|«[^»]*»|\\(?:hat|bar|overline|tilde)\s*(?P<deco>\{))"
+)
+ATTACHED = re.compile(r"\s*(?:[\^_]\s*(\{)|!|')")
+"""What a function without brackets takes as its argument: one part after the other, with what is attached to it."""
 
 
 def plain_number(number: str) -> str:

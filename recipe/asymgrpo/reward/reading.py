@@ -28,11 +28,11 @@ from recipe.asymgrpo.reward.nodes import (
     union,
 )
 from recipe.asymgrpo.reward.numeric import determinant
+from recipe.asymgrpo.reward.quantity import in_parts, quantity, words_of
 from recipe.asymgrpo.reward.relations import is_variable, label, relation
-from recipe.asymgrpo.reward.scalar import NotRead, read_scalar
+from recipe.asymgrpo.reward.scalar import NotRead
 from recipe.asymgrpo.reward.spelling import closing_of
 from recipe.asymgrpo.reward.text import ROW
-from recipe.asymgrpo.reward.units import SCALES, read_unit
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,8 @@ _SEPARATORS = re.compile(r",\s*«(?:and|or)»|[,;]|«(?:and|or)»")
 _ENVIRONMENT = re.compile(
     r"\\begin\{(aligned|align\*?|gathered|split|pmatrix|bmatrix|matrix|vmatrix|array|cases|Bmatrix|smallmatrix)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}"
 )
-_BASE = re.compile(
-    r"(-?)\s*((?:[0-9A-F]|«[0-9A-F]+»)+?(?:\.[0-9A-F]+)?)\s*_\s*\{(\d+|\s*«(?:two|ten|eight|sixteen)»\s*)\}"
-)
 
 
-_PARTS = re.compile(r"(\d+) *(«[a-zA-Z]+») *,? *(?:«and»)? *(\d+(?:\.\d+)?) *(«[a-zA-Z]+»)")
 _EXCEPT = re.compile(r"(.*«(?:reals?|numbers)»)\s*,?\s*«(?:except|excluding)»\s*(?:«for»|«when»)?(.*)")
 
 
@@ -85,8 +81,8 @@ def _special(text: str, policy: Policy) -> Any:
     squeezed = re.sub(r"[\s]|(?<=»)-(?=«)", "", text.lower() if "«" in text else text)
     if (region := named_region(squeezed)) is not None:
         return region
-    if (found := _PARTS.fullmatch(text)) is not None and (node := _in_parts(*found.groups())) is not None:
-        return node
+    if (measure := in_parts(text)) is not None:
+        return measure
     if (found := _EXCEPT.fullmatch(text)) is not None:
         whole, without = as_region(read(found.group(1), policy)), as_region(read(found.group(2), policy))
         return intersect(whole, complement(without))
@@ -118,15 +114,6 @@ def _special(text: str, policy: Policy) -> Any:
         node = Residue(items.items if isinstance(items, Many) else (items,), read(found.group(2), policy))
         return Labelled(label(before[0]), node) if len(before) == 2 else node if not signs else None
     return None
-
-
-def _in_parts(first: str, unit: str, second: str, lower: str) -> Scalar | None:
-    """3 hours 20 minutes, 5 feet 7 inches: a measure in two units, the second part below one of the first unit."""
-    large, small = read_unit(unit), read_unit(lower)
-    if large is None or small is None or large.powers != small.powers or not large.factor > small.factor:
-        return None
-    part = read_scalar(second) * ends(read(str(small.factor / large.factor), Policy()))
-    return Scalar(read_scalar(first) + part, large) if bool(part < 1) else None
 
 
 def _loose(text: str, policy: Policy) -> Any:
@@ -199,7 +186,7 @@ def _region(node: Any) -> Region | None:
 def _one(text: str, policy: Policy) -> Any:
     parts, signs = split(text, _RELATIONS)
     if signs and re.fullmatch(r"\s*\d{1,2}:\d{2}\s*(?:«[^»]*»|\s|\.)*", text):  # a time of day
-        return _words(text)
+        return words_of(text)
     if signs:
         return relation(parts, signs, lambda text: read(text, policy))
     return term(text, policy)
@@ -259,59 +246,9 @@ def term(text: str, policy: Policy) -> Any:
                 return Many("tuple" if kind == "()" else "bracket", tuple(items))
         if kind in ("(]", "[)"):
             raise NotRead("brackets")
-    return _scalar(text, policy)
-
-
-def _words(text: str) -> Words:
-    """Words, numbers and signs; a hyphen between words is none."""
-    return Words(tuple(re.findall(r"«[^»]*»|[\d.:%]*[\d:%]|[-!?]", re.sub(r"(?<=»)\s*-\s*(?=«)", " ", text.lower()))))
-
-
-def _scalar(text: str, policy: Policy) -> Any:
-    if re.fullmatch(r"\(?\s*«([A-Za-z])»\s*\)?", text):
-        text = re.sub(r"[^A-Za-z]", "", text)
-    if (found := _BASE.fullmatch(text)) is not None and re.search(r"\d", found.group(2) + found.group(3)):
-        base = re.sub(r"[^\da-z]", "", found.group(3))
-        digits = re.sub("[«»]", "", found.group(2)).lstrip("0") or "0"
-        return Scalar(
-            None,
-            base={"two": "2", "ten": "10", "eight": "8", "sixteen": "16"}.get(base, base),
-            digits=found.group(1) + digits,
-        )
     if "\\pm" in text or "\\mp" in text:
         return _both_signs(text, policy)
-    if (scaled := re.fullmatch(r"(.*\d)\s*«(hundred|thousand|million|billion|trillion|dozen)»(.*)", text)) is not None:
-        node = _scalar(scaled.group(1) + scaled.group(3), policy)
-        if not isinstance(node, Scalar) or node.value is None:
-            raise NotRead("a scale")
-        return Scalar(node.value * SCALES[scaled.group(2)], node.unit)
-    text = re.sub(r"(?<=[\d}]) *\(\s*((?:«[^»]*»\s*)+)\)$", r" \1", text)  # 5 (units)
-    unit = None
-    if (money := re.match(r"(-?)\s*(\\\$|«sterling»|«euro»)", text)) is not None:
-        unit = read_unit("«dollar»" if money.group(2) == "\\$" else money.group(2))
-        text = money.group(1) + text[money.end() :].strip()
-    text = re.sub(
-        r"(?<=[\d)}\s])\\frac\{\s*(«[^»]+»(?:\s*\^\{\d\})?)\s*\}\{\s*(«[^»]+»(?:\s*\^\{\d\})?)\s*\}$", r"\1/\2", text
-    )
-    start = re.search(r"«|\\?%|\\\$|\^\{\\circ\}(?!.*[\d}])", text)
-    trigonometric = re.search(r"\\(?:sin|cos|tan|sec|csc|cot)(?![a-z])", text) is not None
-    if start is not None and start.group() == "^{\\circ}" and trigonometric:
-        start = None
-    if start is not None and closing_depth(text[: start.start()]) == 0:
-        head, tail = text[: start.start()].strip(), text[start.start() :].replace("\\$", "«dollar»").strip()
-        after = read_unit(tail)
-        if not head or after is None or (unit is not None and unit != after):
-            if re.fullmatch(r"(?:«[^»]*»|[\d.:'()!?%\s-])+", text):
-                return _words(text)
-            raise NotRead("words")
-        unit, text = after, head.removesuffix("\\cdot").strip()
-    decimal = re.fullmatch(r"[-+]?\s*\d*\.(\d+)", text)
-    return Scalar(read_scalar(text, policy.log_base), unit, len(decimal.group(1)) if decimal else None)
-
-
-def closing_depth(text: str) -> int:
-    """How many brackets are open at the end."""
-    return sum(text.count(c) for c in "({[") - sum(text.count(c) for c in ")}]")
+    return quantity(text, policy.log_base)
 
 
 def _both_signs(text: str, policy: Policy) -> Many:

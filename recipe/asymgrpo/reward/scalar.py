@@ -14,7 +14,10 @@ from typing import Any
 from recipe.asymgrpo.reward.engine import parse
 from recipe.asymgrpo.reward.notation import (
     APPLIED,
+    ATTACHED,
+    CONSTANTS,
     MIXED,
+    PART,
     REPEATING,
     NotRead,
     mixed,
@@ -36,7 +39,6 @@ _BIG = frozenset({"sum", "prod", "int", "lim"})
 _DECORATED = frozenset(
     {"hat", "bar", "overline", "tilde", "widehat", "dot", "ddot", "underline", "mathbb", "widetilde"}
 )
-_CONSTANTS = frozenset({"pi", "infty"})
 _INVERSE = re.compile(r"\\(sin|cos|tan)\s*\^\s*\{\s*-\s*1\s*\}")
 _POWER_OF_TEN = re.compile(r"([-+]?\d+(?:\.\d+)?)[eE]([-+]?\d{1,4})")
 _SIMPLE = re.compile(r"([-+]?) ?(?:(\d+)(?:\.(\d*))?|\.(\d+))")
@@ -107,7 +109,7 @@ def emit(text: str, log_base: str = "e") -> str:
                 raise NotRead("two numbers side by side")
             out.append(_join(state) + plain_number(number))
             state = "number"
-        elif letter or word is not None or macro in GREEK - _CONSTANTS or macro in _DECORATED:
+        elif letter or word is not None or macro in GREEK - CONSTANTS or macro in _DECORATED:
             name = letter or ("«" + word.lower() + "»" if word and len(word) > 1 else word) or macro
             if macro in _DECORATED:
                 decorated = re.compile(r"\s*(?:\{([A-Za-z0-9]+)\}|([A-Za-z]))").match(text, position)
@@ -126,7 +128,7 @@ def emit(text: str, log_base: str = "e") -> str:
                 + " "
             )
             state = "operand"
-        elif macro in _CONSTANTS:
+        elif macro in CONSTANTS:
             out.append(_join(state) + f"\\{macro} ")
             state = "operand"
         elif macro in _HEADS:
@@ -213,17 +215,6 @@ def _join(state: str) -> str:
     return "\\cdot " if state in ("operand", "number") else ""
 
 
-_PART = re.compile(
-    r"\s*(?:(?P<head>\\(?:"
-    + "|".join(sorted(FUNCTIONS))
-    + r")(?![a-zA-Z]))|\\(?:frac|binom)\s*(?P<two>\{)|\\sqrt\s*(?:\[[^\[\]]*\])?\s*(?P<one>\{)"
-    r"|(?P<open>[({\[])|(?P<bar>\|)|\\(?:"
-    + "|".join(sorted((GREEK | _CONSTANTS) - {"to"}))
-    + r")(?![a-zA-Z])|\d+(?:\.\d+)?|[A-Za-z]|«[^»]*»|\\(?:hat|bar|overline|tilde)\s*(?P<deco>\{))"
-)
-_ATTACHED = re.compile(r"\s*(?:[\^_]\s*(\{)|!|')")
-
-
 def _function(text: str, position: int, macro: str, out: list[str], log_base: str) -> int:
     r"""A function with its argument in brackets: ``\sin 2x\cos x`` is sin(2x) cos(x), ``\sin x \cdot y`` sin(x) y."""
     scripts = []
@@ -239,7 +230,7 @@ def _function(text: str, position: int, macro: str, out: list[str], log_base: st
     elif based:
         raise NotRead(f"\\{macro}")
     start, count = position, 0
-    while (part := _PART.match(text, position)) is not None:
+    while (part := PART.match(text, position)) is not None:
         if count and re.match(r"\s*d ?[a-z](?![a-zA-Z])", text[position:]):
             break
         if count and (part.group("head") or part.group("open") == "(" or part.group("bar")):
@@ -266,7 +257,7 @@ def _function(text: str, position: int, macro: str, out: list[str], log_base: st
             if end < 0:
                 raise NotRead("brackets")
             position = end + 1
-        while (more := _ATTACHED.match(text, position)) is not None:
+        while (more := ATTACHED.match(text, position)) is not None:
             position = more.end()
             if more.group(1):
                 end = closing_of(text, position - 1)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from recipe.asymgrpo.reward.units import PLAIN
+
 
 def unwrap(text: str) -> str:
     r"""Without what stands around an answer: dollars, ``\[..\]``, a box, bold, ``####``, a stop, "the answer is"."""
@@ -78,3 +80,22 @@ def normalise(answer: str) -> str:
     answer = _NEEDLESS_SPACE.sub("", _SPACES.sub(" ", _SIZES.sub("", answer).strip()))
     answer = answer.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac").replace("\\cfrac", "\\frac")
     return answer.removesuffix(".")
+
+
+def with_words_of(source: str, text: str) -> str:
+    """Letters without a ``\\text{}`` are a word where the other side has that word in one: red, for \text{red}."""
+    for word in {word.lower() for word in re.findall(r"«([A-Za-z]{2,})»", source)} - PLAIN:
+        text = re.sub(
+            rf"(?<![\\«A-Za-z]){word}(?![A-Za-z»])", lambda found: f"«{found.group()}»", text, flags=re.IGNORECASE
+        )
+    return text
+
+
+def spaced_numbers(left: str, right: str) -> bool:
+    """Whether a space between two digits is in one of them: 2 3 is not 23."""
+    return any(
+        a.isdigit() and b.isdigit()
+        for text in (left, right)
+        for a, _, b in zip(text, text[1:] + " ", text[2:] + "  ", strict=False)
+        if _ == " "
+    )
