@@ -209,7 +209,8 @@ def test_ragged_shapes_do_not_recompile_without_end():
         old, new, advantages, mask, _ = make_batch(2 + step, 3 + 2 * step, step)
         compiled(
             old, new.requires_grad_(), advantages, mask, None,
-            informative_coef=0.3, spurious_coef=0.1, cap=0.5, clip_low=0.2, clip_high=0.28, clip_dual=3.0,
+            informative_coef=torch.tensor(0.3), spurious_coef=torch.tensor(0.1), cap=torch.tensor(0.5),
+            ratio_low=torch.tensor(0.8), ratio_high=torch.tensor(1.28), clip_dual=torch.tensor(3.0),
             aggregate=partial(agg_loss, loss_agg_mode="token-mean", batch_num_tokens=torch.tensor(100 + step)),
         )  # fmt: skip
     assert counter.frame_count <= 2
@@ -307,7 +308,7 @@ def test_failed_compilation_is_one_warning_and_the_same_loss(monkeypatch, caplog
     def no_compiler(*args, **kwargs):
         raise RuntimeError("no C++ compiler\nlong trace")
 
-    monkeypatch.setattr(policy_loss, "_compilation", lambda: no_compiler)
+    monkeypatch.setattr(policy_loss, "_compilation", lambda *choice: no_compiler)
     monkeypatch.setattr(policy_loss, "_compile_failures", [])
     batch = make_batch(4, 5)
     eager = evaluate(compute_policy_loss_entropy_modulated, batch, "token-mean", actor(False, KNOBS))[0]

@@ -18,8 +18,8 @@ import psutil
 import pytest
 
 from recipe.asymgrpo import reward
-from recipe.asymgrpo import verifier as verifier_module
 from recipe.asymgrpo.reward import compute_score, last_boxed
+from recipe.asymgrpo.reward import workers as verifier_module
 from recipe.asymgrpo.reward.workers import MAX_CHARS, Verifier, VerifierError, normalise
 
 pytest.importorskip("math_verify")
