@@ -59,9 +59,21 @@ class Pooled(float):
 
     def boxed(self) -> np.ndarray:
         """() array of this object: a value for verl's `Metric` whose arithmetic NumPy leaves to us."""
-        box = np.empty((), dtype=object)
+        box = np.empty((), dtype=object).view(_Box)
         box[()] = self
         return box
+
+
+class _Box(np.ndarray):
+    """() array of a :class:`Pooled`; np.mean adds boxes to boxes, and divides one that is alone in place."""
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **kwargs: Any) -> Any:
+        left, *right = (value.item() if isinstance(value, _Box) else value for value in inputs)
+        if ufunc is np.add:
+            return left + right[0]
+        if ufunc is np.true_divide:
+            return left / right[0] if out is None else np.float64(left / right[0])
+        return getattr(ufunc, method)(left, *right, **kwargs)
 
 
 def ratio(part: float, whole: float) -> float:
