@@ -195,7 +195,7 @@ def loss_and_sums(
     clip_dual: Tensor,
     aggregate: Callable[..., Tensor],
 ) -> tuple[Tensor, Tensor]:
-    """The loss as its definition reads, and the (22,) float64 sums over tokens that the metrics need.
+    """The loss as its definition reads, and the (24,) float64 sums over tokens that the metrics need.
 
     Positional tensors are (B, T), the knobs () on the CPU; `aggregate` is verl's `agg_loss` for this batch. Runs
     eagerly or compiled; the sums are one tensor, so that they are one transfer.
