@@ -1,5 +1,4 @@
-"""The loss with its tensors on an accelerator, without one: no kernel runs, but a tensor on the wrong device is an error
-and a copy between devices is seen."""
+"""The loss with tensors on an accelerator, without one: no kernel runs; a wrong device is an error, a copy is seen."""
 
 from __future__ import annotations
 
