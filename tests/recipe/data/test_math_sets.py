@@ -8,7 +8,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from recipe.asymgrpo import data
-from recipe.asymgrpo.data import DataError, Source, answer_of, main, prepare, question_key, read_local, sha256_of
+from recipe.asymgrpo.data import (
+    DataError,
+    Source,
+    answer_of,
+    main,
+    math_sets,
+    prepare,
+    question_key,
+    read_local,
+    sha256_of,
+)
 from recipe.asymgrpo.reward import compute_score
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -155,8 +165,8 @@ def hub(tmp_path, monkeypatch):
         calls.append(source.repo)
         return real(source)
 
-    monkeypatch.setattr(data, "SETS", sets)
-    monkeypatch.setattr(data, "fetch", fetch)
+    monkeypatch.setattr(math_sets, "SETS", sets)
+    monkeypatch.setattr(math_sets, "fetch", fetch)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
     return calls
 
