@@ -125,6 +125,17 @@ def _warn(config: Any, knobs: AsymGRPOConfig, groups: Groups, advantages: Tensor
             "score > %g is a success (here %d of %d responses). Move the line with %s.success_threshold.",
             *(scores.min(), scores.max(), knobs.success_threshold, groups.success.sum(), len(scores), PATH),
         )
+    if len(scores) and bool(scores.min() != scores.max()) and bool((groups.success == groups.success[0]).all()):
+        values = scores.unique().tolist()
+        between = (values[0] + values[1]) / 2 if groups.success[0] else (values[-2] + values[-1]) / 2
+        _warn_once(
+            "asym_grpo: scores differ (%s), but all of them are %s %s.success_threshold=%g, so no group has both a success "
+            "and a failure and nothing is learned. To tell %g from %g: +%s.success_threshold=%g.",
+            ", ".join(f"{value:g}" for value in values[:8]) + (", ..." if len(values) > 8 else ""),
+            "above" if groups.success[0] else "not above",
+            *(PATH, knobs.success_threshold, *((values[1], values[0]) if groups.success[0] else values[:-3:-1])),
+            *(PATH, between),
+        )
     pass_k = int(knobs.curve_knobs.get("pass_k", 0))
     below_k = groups.sizes[groups.sizes < pass_k]
     learned_nothing = int(((groups.sizes[groups.ids] == 1) & (advantages == 0)).sum())
