@@ -129,8 +129,8 @@ def _warn(config: Any, knobs: AsymGRPOConfig, groups: Groups, advantages: Tensor
         values = scores.unique().tolist()
         between = (values[0] + values[1]) / 2 if groups.success[0] else (values[-2] + values[-1]) / 2
         _warn_once(
-            "asym_grpo: scores differ (%s), but all of them are %s %s.success_threshold=%g, so no group has both a success "
-            "and a failure and nothing is learned. To tell %g from %g: +%s.success_threshold=%g.",
+            "asym_grpo: scores differ (%s), but all of them are %s %s.success_threshold=%g, so no group has both a "
+            "success and a failure and nothing is learned. To tell %g from %g: +%s.success_threshold=%g.",
             ", ".join(f"{value:g}" for value in values[:8]) + (", ..." if len(values) > 8 else ""),
             "above" if groups.success[0] else "not above",
             *(PATH, knobs.success_threshold, *((values[1], values[0]) if groups.success[0] else values[:-3:-1])),
