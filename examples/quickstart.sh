@@ -12,7 +12,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 source examples/quickstart/env.sh
 
-METHOD=${METHOD:-asymgrpo}       # any +asymgrpo=METHOD: asymgrpo, modulated, grpo, reinforce, rloo, ... (README)
+METHOD=${METHOD:-asymgrpo}       # any +asymgrpo=METHOD: asymgrpo, modulated, grpo, reinforce, rloo, ... (docs/methods.md)
 MODEL=${MODEL:-small}            # small: a Qwen3 of 0.2M parameters, warm-started here on sums; countdown: its sibling on
                                  # a harder task; smollm2: SmolLM2-135M-Instruct
 SEED=${SEED:-}                   # empty: the first seed from 1 on whose run has not finished

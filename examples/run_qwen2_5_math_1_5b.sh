@@ -3,7 +3,7 @@
 # settings that differ from those of Qwen3-4B, so batch and learning rate are that model's.
 #
 #   bash examples/run_qwen2_5_math_1_5b.sh                           AsymGRPO (0.9 / 0.4)
-#   METHOD=grpo bash examples/run_qwen2_5_math_1_5b.sh               any +asymgrpo=METHOD (README)
+#   METHOD=grpo bash examples/run_qwen2_5_math_1_5b.sh               any +asymgrpo=METHOD (docs/methods.md)
 #   DRY_RUN=1 bash examples/run_qwen2_5_math_1_5b.sh                 checks everything, starts nothing
 #   SCALE=tiny bash examples/run_qwen2_5_math_1_5b.sh                this script on a CPU, in minutes
 #   bash examples/run_qwen2_5_math_1_5b.sh actor_rollout_ref.actor.optim.lr=5e-7      any Hydra override of verl

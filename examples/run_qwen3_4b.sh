@@ -3,7 +3,7 @@
 # 128, mini-batch 64, responses up to 4096 tokens, 8 rollouts, lr 2e-6. Its number of steps is not stated.
 #
 #   bash examples/run_qwen3_4b.sh                           AsymGRPO (0.9 / 0.4)
-#   METHOD=grpo bash examples/run_qwen3_4b.sh               any +asymgrpo=METHOD (README)
+#   METHOD=grpo bash examples/run_qwen3_4b.sh               any +asymgrpo=METHOD (docs/methods.md)
 #   DRY_RUN=1 bash examples/run_qwen3_4b.sh                 checks everything, starts nothing
 #   SCALE=tiny bash examples/run_qwen3_4b.sh                this script on a CPU, in minutes
 #   bash examples/run_qwen3_4b.sh actor_rollout_ref.actor.optim.lr=5e-7      any Hydra override of verl

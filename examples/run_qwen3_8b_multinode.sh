@@ -9,7 +9,7 @@
 # OUT and DATA must be on a file system that all nodes share.
 #
 #   bash examples/run_qwen3_8b_multinode.sh                           AsymGRPO (0.9 / 0.4)
-#   METHOD=grpo bash examples/run_qwen3_8b_multinode.sh               any +asymgrpo=METHOD (README)
+#   METHOD=grpo bash examples/run_qwen3_8b_multinode.sh               any +asymgrpo=METHOD (docs/methods.md)
 #   DRY_RUN=1 bash examples/run_qwen3_8b_multinode.sh                 checks everything, starts nothing
 #   SCALE=tiny bash examples/run_qwen3_8b_multinode.sh                this script on a CPU, in minutes
 #   bash examples/run_qwen3_8b_multinode.sh actor_rollout_ref.actor.optim.lr=5e-7      any Hydra override of verl

@@ -2,7 +2,7 @@
 # Qwen2.5-Math-7B on MATH with AsymGRPO: 8 GPUs of 80 GB, FSDP2 and vLLM.
 #
 #   bash examples/run_qwen_7b.sh                           AsymGRPO (0.9 / 0.4)
-#   METHOD=grpo bash examples/run_qwen_7b.sh               any +asymgrpo=METHOD (README)
+#   METHOD=grpo bash examples/run_qwen_7b.sh               any +asymgrpo=METHOD (docs/methods.md)
 #   DRY_RUN=1 bash examples/run_qwen_7b.sh                 checks everything, starts nothing
 #   SCALE=tiny bash examples/run_qwen_7b.sh                this script on a CPU, in minutes
 #   bash examples/run_qwen_7b.sh actor_rollout_ref.actor.optim.lr=5e-7      any Hydra override of verl

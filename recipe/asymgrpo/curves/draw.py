@@ -25,6 +25,34 @@ PANELS: dict[str, tuple[str, ...]] = {
 _DASHES = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 3)), (0, (3, 1, 1, 1)))
 
 
+_TWO_EXPONENTS = ("((1-p)/p)^beta_pos", "(p/(1-p))^beta_neg")
+FORMULAS: dict[str, tuple[str, str]] = {
+    **dict.fromkeys(PANELS["two exponents"], _TWO_EXPONENTS),
+    "maxrl": (_TWO_EXPONENTS[0], f"{_TWO_EXPONENTS[1]}, and 0 at p = 0"),
+    "psr": ("1", "0"),
+    "nsr": ("0", "1"),
+    "w_reinforce": ("positive_weight", "1"),
+    "dr_grpo": ("1 - p", "p"),
+    "rloo": ("(1 - p) n/(n-1)", "p n/(n-1); 0 at n = 1"),
+    "f_grpo": ("(1 - p)^focal_gamma sqrt((1-p)/p)", "(1 - p)^focal_gamma sqrt(p/(1-p))"),
+    "fade": ("(1 - p)^fade_alpha", "(1 - p)^(fade_alpha - 1) p / fade_delta"),
+    "sqrt_r": ("sqrt(1 - p)/p", "1/sqrt(1 - p)"),
+    "qae": ("1/sqrt(p(1-p)) if p <= 1 - quantile_k, else 0", "0 if p <= 1 - quantile_k, else 1/sqrt(p(1-p))"),
+    "pass_at_k": ("sqrt((1-rho)/rho), rho = 1 - C(n-c, pass_k)/C(n, pass_k)", "p/(1-p) sqrt((1-rho)/rho)"),
+}
+"""f(p) and g(p) of each preset, for people."""
+
+
+def markdown() -> str:
+    """All presets as the table of docs/methods.md."""
+    lines = ["| preset | f(p), of a success | g(p), of a failure | its knobs | | source |", "|---|---|---|---|---|---|"]
+    for name, preset in PRESETS.items():
+        knobs = ", ".join(f"`{knob}` {value:g}" for knob, value in preset.knobs.items())
+        source = f"[{preset.arxiv}](https://arxiv.org/abs/{preset.arxiv})"
+        lines.append(f"| `{name}` | {FORMULAS[name][0]} | {FORMULAS[name][1]} | {knobs} | {preset.doc} | {source} |")
+    return "\n".join(lines)
+
+
 def table(group_size: int, columns: int = 9) -> str:
     """A of a success and of a failure, for every preset and every number of successes; `columns` counts a line."""
     return "\n\n".join(
@@ -101,7 +129,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--out", type=Path, default=Path("asym_grpo_curves.png"), help="the picture (default: %(default)s)"
     )
+    parser.add_argument("--markdown", action="store_true", help="print the table of docs/methods.md instead")
     options = parser.parse_args(arguments)
+    if options.markdown:
+        print(markdown())
+        return 0
     if options.group_size < 1:
         parser.error(f"--group-size must be 1 or more, got {options.group_size}")
     print(table(options.group_size))
