@@ -39,6 +39,7 @@ case $MODEL in
     *) die "MODEL=$MODEL is unknown; choose small, countdown or smollm2" ;;
 esac
 
+check_knobs
 [ $((PROMPTS % NGPUS)) -eq 0 ] || die "NGPUS=$NGPUS: the $PROMPTS prompts of a step cannot be shared out among so many ranks"
 RANK_BATCH=$((PROMPTS * ROLLOUTS / NGPUS))
 [ "$MICRO_BATCH" -le "$RANK_BATCH" ] || MICRO_BATCH=$RANK_BATCH
@@ -76,6 +77,7 @@ if [ -z "$SEED" ]; then
 fi
 RUN=$RUNS/$NAME-seed$SEED
 
+compare_settings "$RUN" METHOD MODEL SEED
 choose_logger "$RUN"
 
 ALGORITHM=(
@@ -85,8 +87,8 @@ ALGORITHM=(
     algorithm.use_kl_in_reward=False
 )
 DATASET=(
-    data.train_files="$DATA/train.parquet"
-    data.val_files="$DATA/val.parquet"
+    data.train_files="$(hydra "$DATA/train.parquet")"
+    data.val_files="$(hydra "$DATA/val.parquet")"
     data.val_max_samples="$VAL_SIZE"
     data.train_batch_size="$PROMPTS"
     data.max_prompt_length="$PROMPT_LENGTH"
@@ -95,7 +97,7 @@ DATASET=(
     reward.custom_reward_function.path=pkg://recipe.asymgrpo.reward
 )
 ACTOR=(
-    actor_rollout_ref.model.path="$BASE"
+    actor_rollout_ref.model.path="$(hydra "$BASE")"
     actor_rollout_ref.actor.optim.lr="$LR"
     actor_rollout_ref.actor.ppo_mini_batch_size="$PROMPTS"
     actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu="$MICRO_BATCH"
@@ -120,15 +122,15 @@ TRAINER=(
     trainer.test_freq="$TEST_FREQ"
     trainer.save_freq="$SAVE_FREQ"
     trainer.max_actor_ckpt_to_keep=2 # with 1, verl removes the old one before the new one counts
-    trainer.default_local_dir="$RUN/checkpoints"
-    trainer.rollout_data_dir="$RUN/rollouts"
-    trainer.validation_data_dir="$RUN/validation"
+    trainer.default_local_dir="$(hydra "$RUN/checkpoints")"
+    trainer.rollout_data_dir="$(hydra "$RUN/rollouts")"
+    trainer.validation_data_dir="$(hydra "$RUN/validation")"
     trainer.logger="$LOGGER"
     trainer.project_name=asymgrpo_quickstart
     trainer.experiment_name="$NAME-seed$SEED"
     trainer.nnodes=1
     trainer.n_gpus_per_node="$NGPUS"
-    hydra.run.dir="$RUN/hydra" # the composed configuration, which the report compares
+    hydra.run.dir="$(hydra "$RUN/hydra")" # the composed configuration, which the report compares
 )
 choose_cpu "$NGPUS"
 export HYDRA_FULL_ERROR=1
@@ -136,6 +138,7 @@ export HYDRA_FULL_ERROR=1
 if [ -e "$RUN/done.json" ]; then
     echo "$RUN has finished; remove the folder to train it again, or choose another SEED"
 else
+    keep_settings "$RUN"
     echo "training: $RUN (log: $RUN/train.log)"
     "$PYTHON" -m verl_ext.watch --run "$RUN" --steps "$STEPS" --stall "$STALL" -- \
         "$PYTHON" -m verl.trainer.main_ppo \

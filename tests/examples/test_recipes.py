@@ -99,9 +99,9 @@ def test_a_path_with_spaces(data, hand_over, tmp_path, capsys):
 def test_a_running_cluster_gets_absolute_paths(data, hand_over):
     relative = os.path.relpath(data, ROOT)
     _, arguments = hand_over("run_qwen_7b", DATA=relative, OUT="outputs/x", RAY_ADDRESS="auto")
-    assert f"data.train_files={data}/train.parquet" in arguments
-    assert f"trainer.default_local_dir={ROOT}/outputs/x/run_qwen_7b/paper-seed1/checkpoints" in arguments
-    assert "actor_rollout_ref.model.path=Qwen/Qwen2.5-Math-7B" in arguments
+    assert f"data.train_files='{data}/train.parquet'" in arguments
+    assert f"trainer.default_local_dir='{ROOT}/outputs/x/run_qwen_7b/paper-seed1/checkpoints'" in arguments
+    assert "actor_rollout_ref.model.path='Qwen/Qwen2.5-Math-7B'" in arguments
 
 
 def test_dry_run_as_the_user_types_it(data):
@@ -155,6 +155,13 @@ def test_dry_run_names_a_mistake_in_one_line(mistake, hand_over, capsys):
     (line,) = [line for line in errors.splitlines() if line.startswith(("error: ", "run_qwen_7b.sh: "))]
     assert message in line
     assert "Traceback" not in errors
+
+
+def test_one_response_is_enough_where_the_curves_are_constant(hand_over, capsys):
+    for method, status in (("reinforce", 0), ("psr", 0), ("nsr", 0), ("grpo", 1)):
+        _, arguments = hand_over("run_qwen_7b", METHOD=method, ROLLOUTS="1")
+        assert dry_run.main(arguments) == status, method
+        assert ("of one response p is 0 or 1" in capsys.readouterr().out) == (status == 0)
 
 
 def test_a_failed_dry_run_as_the_user_types_it(data):

@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 from tqdm import tqdm
 
+from verl_ext.hydra_text import quoted
 from verl_ext.watch.checkpoint import RunError, check_checkpoint
 from verl_ext.watch.log import cause_in_log, last_seen
 
@@ -64,7 +65,7 @@ def cluster_variables(env: Mapping[str, str]) -> list[str]:
     """Overrides of verl that hand the loggers' variables to a cluster that is running: its processes do not have this
     one's. WANDB_API_KEY is not among them, for verl prints these: the nodes must have it."""
     names = ("VERL_FILE_LOGGER_PATH", "WANDB_RUN_ID", "WANDB_RESUME", "WANDB_DIR", "WANDB_MODE")
-    return [f"++ray_kwargs.ray_init.runtime_env.env_vars.{name}='{env[name]}'" for name in names if env.get(name)]
+    return [f"++ray_kwargs.ray_init.runtime_env.env_vars.{name}={quoted(env[name])}" for name in names if env.get(name)]
 
 
 def check_weight_sync(record: dict, limit: float = MAX_PROBS_DIFF) -> None:
