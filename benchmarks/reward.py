@@ -2,9 +2,10 @@
 
     python benchmarks/reward.py [--rounds 7] [--threads 8]
 
-The pairs are the ordinary ones of tests/recipe/test_verifier.py (needs pytest). "worker" is every answer judged by a
-worker process, nothing remembered; "reward" is `compute_score` on responses as a training sees them, each answer eight
-times over, as rollouts of one prompt repeat themselves. math-verify itself can only be called from the main thread.
+The pairs are the ordinary ones of tests/recipe/reward/test_workers.py (needs pytest). "worker" is every answer
+judged by a worker process, nothing remembered; "reward" is `compute_score` on responses as a training sees them, each
+answer eight times over, as rollouts of one prompt repeat themselves. math-verify itself can only be called from the
+main thread.
 Exits 1 when the worker's throughput is under 0.8 of math-verify's.
 """
 
@@ -33,7 +34,7 @@ Pair = tuple[str, str]
 
 def ordinary_pairs() -> list[Pair]:
     """(gold, answer), right and wrong."""
-    spec = importlib.util.spec_from_file_location("pairs", ROOT / "tests" / "recipe" / "test_verifier.py")
+    spec = importlib.util.spec_from_file_location("pairs", ROOT / "tests" / "recipe" / "reward" / "test_workers.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

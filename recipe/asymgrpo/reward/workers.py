@@ -1,12 +1,11 @@
-r"""Mathematical equivalence of two answers, judged by math-verify in processes that can be killed.
+r"""Mathematical equivalence of two answers (`equivalence`), judged in processes that can be killed.
 
-math-verify hands a model's text to sympy, and a text like ``9^{9^{9^9}}`` keeps that busy for ever, in C code that no
-thread can interrupt. So the judging happens in worker processes, each with a limit of time and of memory that the
-kernel enforces: a worker that passes one dies, the answer counts as wrong, and another worker takes its place. It
-works in any thread of any process; no signal is used in the process that asks.
+A model's text comes to sympy, and a text like ``9^{9^{9^9}}`` keeps that busy for ever, in C code that no thread can
+interrupt. So the judging happens in worker processes, each with a limit of time and of memory that the kernel enforces:
+a worker that passes one dies, the answer counts as wrong, and another worker takes its place. It works in any thread of
+any process; no signal is used in the process that asks.
 
-A helper process imports math-verify once (a second) and forks workers from then on (milliseconds). It ends when the
-process that started it ends.
+A helper process imports the parser once (a second), then forks workers (milliseconds), and ends with its starter.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import atexit
 import contextlib
 import json
 import os
-import re
 import signal
 import socket
 import struct
@@ -24,9 +22,14 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+if __name__ == "__main__":  # by path: this folder must not shadow what the parser imports, the package must be found
+    sys.path[0] = str(Path(__file__).resolve().parents[3])
+
+from recipe.asymgrpo.reward.spelling import normalise
 
 TIMEOUT_S = 5.0
 """Seconds that one answer may take."""
@@ -47,10 +50,11 @@ class VerifierError(RuntimeError):
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether two answers are equal, and whether judging that was given up."""
+    """Whether two answers are equal, whether judging that was given up, and why, in words of `equivalence`."""
 
     equal: bool
     gave_up: bool = False
+    reason: str = field(default="", compare=False)
 
 
 class Verifier:
@@ -83,10 +87,10 @@ class Verifier:
         Raises:
             VerifierError: math-verify is not installed, or its process cannot start.
         """
-        if not answer.strip() or len(answer) > MAX_CHARS:
-            return Verdict(False)
+        if len(answer) > MAX_CHARS or not answer.strip():
+            return Verdict(False, reason="too long" if answer.strip() else "no answer")
         if normalise(gold) == normalise(answer):
-            return Verdict(True)
+            return Verdict(True, reason="equal text")
         key = gold, answer
         with self._lock:
             if key in self._cache:
@@ -119,12 +123,12 @@ class Verifier:
             if equal is not None:
                 with self._lock:
                     self._idle.append(worker)
-                return Verdict(equal)
+                return Verdict(equal, reason=worker.why)
             worker.close()
             # One that died at once may have been dead already (an operator, the OOM killer): ask another.
             if time.monotonic() - began > self.timeout_s / 4:
                 break
-        return Verdict(False, gave_up=True)
+        return Verdict(False, gave_up=True, reason="gave up")
 
     def _take(self) -> _Worker:
         with self._lock:
@@ -142,6 +146,7 @@ class _Worker:
 
     def __init__(self, connection: socket.socket):
         self.connection = connection
+        self.why = ""  # of the last verdict
         connection.settimeout(START_S)
         self.pid = struct.unpack("<q", _receive(connection, 8))[0]
 
@@ -151,7 +156,8 @@ class _Worker:
         self.connection.settimeout(question["limit"] + GRACE_S)
         try:
             _send(self.connection, json.dumps(question).encode())
-            return json.loads(_receive_message(self.connection))
+            equal, self.why = json.loads(_receive_message(self.connection))
+            return bool(equal)
         except (OSError, EOFError):  # a TimeoutError is an OSError
             return None
 
@@ -226,26 +232,14 @@ def _receive_message(connection: socket.socket) -> bytes:
     return _receive(connection, struct.unpack("<I", _receive(connection, 4))[0])
 
 
-_SIZES = re.compile(r"\\(?:left|right|big|Big|bigg|Bigg)(?![a-zA-Z])")
-_SPACES = re.compile(r"(?:\s|\\[,!;:> ]|~)+")
-# A space between two letters or digits means something: 1 1/2 is not 11/2.
-_NEEDLESS_SPACE = re.compile(r"(?<![0-9A-Za-z.]) | (?![0-9A-Za-z.])")
-
-
-def normalise(answer: str) -> str:
-    """A spelling that does not depend on spaces, sizes of brackets, dollar signs and variants of fractions."""
-    answer = answer.replace("\\$", "").replace("$", "")
-    answer = _NEEDLESS_SPACE.sub("", _SPACES.sub(" ", _SIZES.sub("", answer).strip()))
-    answer = answer.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac").replace("\\cfrac", "\\frac")
-    return answer.removesuffix(".")
-
-
 # The other side ------------------------------------------------------------------------------------------------------
 
 
 def _help(connection: socket.socket, memory_mb: int) -> None:
     """Import, then fork one worker a request until the other side is gone."""
-    judge("1", "2")  # what math-verify and sympy build at their first use
+    import latex2sympy2_extended  # noqa: F401  (its absence is an error that the starter is told)
+
+    judge("\\sqrt{x+1}", "\\frac{\\sin 2x}{\\pi}")  # what the parser and sympy build at their first use
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies
     connection.sendall(b"r")
     while True:
@@ -279,34 +273,26 @@ def _work(connection: socket.socket, memory_mb: int) -> None:
             return
         signal.setitimer(signal.ITIMER_REAL, question["limit"])
         try:
-            equal, spent = judge(question["gold"], question["answer"]), False
+            why, spent = judge(question["gold"], question["answer"]), False
         except MemoryError:
-            equal, spent = False, True
+            why, spent = "gave up", True
         signal.setitimer(signal.ITIMER_REAL, 0)
-        _send(connection, json.dumps(equal).encode())
+        _send(connection, json.dumps([str(why).startswith("equal"), why]).encode())
         if spent:  # what is left of its memory may not be enough for the next
             return
 
 
-def judge(gold: str, answer: str) -> bool:
-    """math-verify's verdict, without its own alarms; whatever it trips over is wrong.
+def judge(gold: str, answer: str) -> str:
+    """The reason of `equivalence`; whatever it trips over is wrong, but for a MemoryError, which is raised."""
+    from recipe.asymgrpo.reward.equivalence import judge as reason_of
 
-    Raises:
-        MemoryError: the memory limit was reached.
-    """
-    from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
-
-    config = [LatexExtractionConfig(boxed_match_priority=0), ExprExtractionConfig()]
     try:
-        expected, given = (parse(f"\\boxed{{{text}}}", config, parsing_timeout=None) for text in (gold, answer))
-        return bool(verify(expected, given, timeout_seconds=None))
-    except MemoryError:
-        raise
-    except Exception:
-        return False
+        return reason_of(gold, answer)
+    except Exception as error:
+        if isinstance(error, MemoryError):
+            raise
+        return "not read"
 
 
 if __name__ == "__main__":
-    # Run by path: this folder must not shadow what sympy or math-verify import.
-    sys.path.pop(0)
     _help(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from recipe.asymgrpo import reward
 from recipe.asymgrpo.data import procedural_rows, write_parquet
-from recipe.asymgrpo.reward import check_file, compute_score, extract_answer
+from recipe.asymgrpo.reward import check_file, compute_score, extract_answer, procedural
 
 pytest.importorskip("reasoning_gym")
 
@@ -34,7 +34,14 @@ def test_the_oracle_answer_of_every_row_is_right_and_another_is_not(style):
      r"\boxed{-12}, not 3", "<answer>about -12 apples</answer>", "<answer>1</answer> no: <answer>-12</answer>"],
 )  # fmt: skip
 def test_right(text):
-    assert score(text) == {"score": 1.0, "acc": 1.0, "pred": score(text)["pred"], "gave_up": 0.0, "set": SUM}
+    assert score(text) == {
+        "score": 1.0,
+        "acc": 1.0,
+        "pred": score(text)["pred"],
+        "gave_up": 0.0,
+        "why": "the task's scorer",
+        "set": SUM,
+    }
 
 
 @pytest.mark.parametrize(
@@ -53,7 +60,7 @@ def test_partial_credit_of_the_scorer_is_no_success():
 
 
 def test_thousands_separators():
-    expected = {"score": 1.0, "acc": 1.0, "pred": "1,234", "gave_up": 0.0, "set": SUM}
+    expected = {"score": 1.0, "acc": 1.0, "pred": "1,234", "gave_up": 0.0, "why": "the task's scorer", "set": SUM}
     assert compute_score(SUM, "It makes 1,234, I think", "1234") == expected
 
 
@@ -82,7 +89,7 @@ def test_a_scorer_that_trips_counts_as_wrong_and_is_logged(monkeypatch, caplog):
     def broken(answer, entry):
         raise KeyError("metadata")
 
-    monkeypatch.setattr(reward, "_scorer", lambda task: broken)
+    monkeypatch.setattr(procedural, "_scorer", lambda task: broken)
     assert score("-12")["score"] == 0.0
     assert "the scorer failed" in caplog.text
 
@@ -103,10 +110,10 @@ def test_missing_reasoning_gym_says_what_to_install(monkeypatch):
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    reward._scorer.cache_clear()
+    procedural._scorer.cache_clear()
     with pytest.raises(ModuleNotFoundError, match=r'pip install "verl-asymgrpo\[cpu\]"'):
         score("1")
-    reward._scorer.cache_clear()
+    procedural._scorer.cache_clear()
 
 
 COUNTDOWN = procedural_rows(train_size=40, val_size=1, task="countdown")["train"]
@@ -135,7 +142,7 @@ def test_countdown_takes_any_solution_and_no_other():
 def test_countdown_evaluates_arithmetic_only(text, monkeypatch):
     assert solve(text) == 0.0
     seen = []
-    monkeypatch.setattr(reward, "_scorer", lambda task: lambda answer, entry: seen.append(answer) or 0.0)
+    monkeypatch.setattr(procedural, "_scorer", lambda task: lambda answer, entry: seen.append(answer) or 0.0)
     solve(text)
     assert all(set(answer) <= set("0123456789 +-*/()") and "**" not in answer for answer in seen)
 
@@ -162,3 +169,13 @@ def test_files_are_looked_through(tmp_path):
         check_file(write_parquet({"train": rows}, tmp_path)["train"])
     with pytest.raises(ValueError, match=r"row 0: reward_model.ground_truth is None"):
         check_file(write_parquet({"train": [{"data_source": "math"}]}, tmp_path)["train"])
+
+
+def test_verl_leaves_words_out_of_its_metrics():
+    """`why`, `pred` and `set` are texts among the figures of a validation."""
+    metric_utils = pytest.importorskip("verl.trainer.ppo.metric_utils")
+    rows = [compute_score(SUM, text, "12") for text in ("12", "13", "nothing", "12")]
+    extra = {key: [row[key] for row in rows] for key in rows[0]}
+    found = metric_utils.process_validation_metrics([SUM] * 4, ["a", "a", "b", "b"], extra)[SUM]
+    assert {*found} == {"score", "acc", "gave_up"}
+    assert found["acc"]["mean@2"] == 0.5

@@ -152,26 +152,40 @@ def _hostile() -> list[str]:
 HOSTILE = _hostile()
 
 
-def test_hostile_answers_are_wrong_in_time_and_the_pool_lives(monkeypatch):
-    pool = Verifier(timeout_s=LIMIT_S)
+# Of each family some, at a limit that lets nobody wait; all of them at the limit of a training are slow.
+@pytest.mark.parametrize(
+    ("texts", "limit"),
+    [(HOSTILE[::4], 0.2), pytest.param(HOSTILE, LIMIT_S, marks=pytest.mark.slow)],
+    ids=["some", "all"],
+)
+def test_hostile_answers_are_wrong_in_time_and_the_pool_lives(monkeypatch, texts, limit):
+    pool = Verifier(timeout_s=limit)
     pool.equal("7", "8")  # the first answer waits for math-verify's import
     monkeypatch.setattr(reward, "_verifier", pool)
     slowest = 0.0
-    for text in HOSTILE:
+    for text in texts:
         began = time.monotonic()
         found = compute_score("math", f"so \\boxed{{{text}}}", "271828")
         slowest = max(slowest, time.monotonic() - began)
         assert (found["score"], found["acc"]) == (0.0, 0.0), text[:80]
-        assert time.monotonic() - began < LIMIT_S + 1, text[:80]
+        assert time.monotonic() - began < limit + 1, text[:80]
         found["pred"].encode()
         alive = compute_score("math", "\\boxed{\\frac{4}{8}}", f"0.5{'0' * random.randrange(200)}")
         assert alive["score"] == 1.0, text[:80]
     assert pool.given_up > 0
-    print(
-        f"{len(HOSTILE)} hostile answers, {pool.given_up} given up, slowest {slowest:.2f} s at a limit of {LIMIT_S} s"
-    )
+    print(f"{len(texts)} hostile answers, {pool.given_up} given up, slowest {slowest:.2f} s at a limit of {limit} s")
     pool.close()
     assert not os.path.exists("/tmp/owned")
+
+
+def test_the_real_limit_ends_an_answer():
+    pool = Verifier()
+    assert pool.timeout_s == 5.0
+    pool.equal("7", "8")
+    began = time.monotonic()
+    assert pool.equal("8", "9^{9^{9^9}}") == verifier_module.Verdict(False, gave_up=True)
+    assert 4.5 < time.monotonic() - began < 7
+    pool.close()
 
 
 def test_hostile_gold_is_wrong_in_time():
@@ -270,7 +284,7 @@ def test_without_math_verify_the_error_says_what_to_install(monkeypatch, tmp_pat
     [
         ("\\boxed{5}", "5"), ("\\boxed{1} then \\boxed{2}.", "2"), ("\\boxed{\\frac{1}{2}}", "\\frac{1}{2}"),
         ("\\boxed{\\{1,2\\}}", "\\{1,2\\}"), ("\\boxed{a\\}b}", "a\\}b"), ("\\fbox{7}", "7"), ("\\boxed{ 3 }", "3"),
-        ("\\boxed{1} and \\boxed{2", "1"), ("\\boxed{{{", ""), ("no box", ""), ("", ""), (None, ""), ("\\boxed 5", ""),
+        ("\\boxed{1} and \\boxed{2", "1"), ("\\boxed{{{", ""), ("no box", ""), ("", ""), (None, ""), ("\\boxed 5", "5"),
         ("\\boxed{" * 1000, ""), ("\\boxed{}", ""), ("\\boxed{x\\", ""),
     ],
 )  # fmt: skip
@@ -296,6 +310,7 @@ def test_score_is_verls_reward():
         "acc": 1.0,
         "pred": "0.50",
         "gave_up": 0.0,
+        "why": "equal value",
         "set": "HuggingFaceH4/MATH-500",
     }
     assert compute_score("aime24", "0.5", "0.5")["score"] == 0.0  # not in a box

@@ -1,0 +1,159 @@
+r"""What an answer can be, and sets of real numbers: intervals, their unions, complements and intersections."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cmp_to_key
+from typing import Any
+
+from recipe.asymgrpo.reward.numeric import compare
+from recipe.asymgrpo.reward.scalar import NotRead
+from recipe.asymgrpo.reward.units import Unit
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """An exact value, its unit, and how many decimals it was written with (None where it is no decimal)."""
+
+    value: Any
+    unit: Unit | None = None
+    decimals: int | None = None
+    base: str = ""
+    digits: str = ""
+
+
+@dataclass(frozen=True)
+class Many:
+    """Several answers: `kind` is list, set, tuple or bracket; `dots` where some are left out."""
+
+    kind: str
+    items: tuple[Any, ...]
+    dots: bool = False
+
+
+@dataclass(frozen=True)
+class Region:
+    """Real numbers: intervals (low, low is in it, high, high is in it), in order."""
+
+    intervals: tuple[tuple[Any, bool, Any, bool], ...]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """``x = ...``, ``x \\in ...``: what it is called is no part of a value."""
+
+    label: str
+    node: Any
+
+
+@dataclass(frozen=True)
+class Relation:
+    """What is said of two sides, which are nodes."""
+
+    sign: str
+    left: Any
+    right: Any
+
+
+@dataclass(frozen=True)
+class Words:
+    """Words and numbers between them, in order."""
+
+    parts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of nodes; `kind` is matrix, determinant or cases."""
+
+    kind: str
+    rows: tuple[tuple[Any, ...], ...]
+
+
+@dataclass(frozen=True)
+class Remark:
+    """A node and what is said about it: "for all real x"."""
+
+    node: Any
+    said: str
+
+
+@dataclass(frozen=True)
+class Residue:
+    """Residues of a modulus."""
+
+    items: tuple[Any, ...]
+    modulus: Any
+
+
+def infinity(sign: int) -> Any:
+    from sympy import oo
+
+    return oo if sign > 0 else -oo
+
+
+def ends(node: Any) -> Any:
+    """The value of an end of an interval."""
+    if not isinstance(node, Scalar) or node.value is None or node.unit is not None:
+        raise NotRead("an interval's end")
+    return node.value
+
+
+def as_region(node: Any) -> Region:
+    """A node as a set of real numbers.
+
+    Raises:
+        NotRead: it is none.
+    """
+    if isinstance(node, Labelled):
+        return as_region(node.node)
+    if isinstance(node, Region):
+        return node
+    if isinstance(node, Many) and node.kind in ("tuple", "bracket") and len(node.items) == 2 and not node.dots:
+        low, high = (ends(item) for item in node.items)
+        return Region(((low, node.kind == "bracket", high, node.kind == "bracket"),))
+    if isinstance(node, Many) and node.kind in ("set", "list") and not node.dots:
+        return union([(ends(item), True, ends(item), True) for item in node.items])
+    if isinstance(node, Scalar):
+        return Region(((ends(node), True, ends(node), True),))
+    raise NotRead("not a set of numbers")
+
+
+def union(intervals: list[tuple[Any, bool, Any, bool]]) -> Region:
+    """The union of intervals, in order and joined where they touch; ends that cannot be ordered stay as they are."""
+    try:
+        kept: list[tuple[Any, bool, Any, bool]] = []
+
+        def order(a: Any, b: Any) -> int:
+            return compare(a[0], b[0]) or int(b[1]) - int(a[1])
+
+        for low, low_in, high, high_in in sorted(intervals, key=cmp_to_key(order)):
+            side = compare(low, high)
+            if side > 0 or (side == 0 and not (low_in and high_in)):
+                continue
+            if kept and (gap := compare(low, kept[-1][2])) <= 0 and (gap < 0 or low_in or kept[-1][3]):
+                last = kept[-1]
+                further = compare(high, last[2])
+                end = (high, high_in) if further > 0 else (last[2], last[3] or (further == 0 and high_in))
+                kept[-1] = (last[0], last[1], *end)
+            else:
+                kept.append((low, low_in, high, high_in))
+        return Region(tuple(kept))
+    except TypeError:
+        return Region(tuple(intervals))
+
+
+def complement(region: Region) -> Region:
+    """All real numbers that are not in it."""
+    low, low_in = infinity(-1), False
+    gaps: list[tuple[Any, bool, Any, bool]] = []
+    for left, left_in, right, right_in in region.intervals:
+        gaps.append((low, low_in, left, not left_in))
+        low, low_in = right, not right_in
+    gaps.append((low, low_in, infinity(1), False))
+    return union(gaps)
+
+
+def intersect(left: Region, right: Region) -> Region:
+    """What is in both."""
+    return complement(union([*complement(left).intervals, *complement(right).intervals]))

@@ -1,0 +1,73 @@
+"""Tasks of reasoning-gym, judged by its own scorers."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import threading
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+from recipe.asymgrpo.reward.boxed import NUMBER, extract_answer
+
+logger = logging.getLogger(f"verl.{__name__}")
+
+PREFIX = "reasoning_gym/"
+COUNTDOWN = f"{PREFIX}countdown"
+# Its scorer evaluates the answer as a program (sympy's parse_expr): only the four operations may reach it, no power and
+# no long number.
+_EXPRESSION = re.compile(r"(?!.*(?:\*\s*\*|/\s*/|[0-9]{10}))[0-9 +\-*/()]{0,128}")
+# Imports are serialised: verl scores responses on a thread pool.
+_import_lock = threading.Lock()
+
+
+def score(data_source: str, response: Any, ground_truth: str, info: Mapping[str, Any]) -> dict[str, Any]:
+    """`compute_score` for a data source ``reasoning_gym/<task>``; partial credit of a scorer is none.
+
+    Raises:
+        ValueError: reasoning-gym has no such task.
+        ModuleNotFoundError: reasoning-gym is not installed.
+    """
+    scorer = _scorer(data_source.removeprefix(PREFIX))
+    answer = extract_answer(response, numeric=NUMBER.fullmatch(str(ground_truth)) is not None)
+    correct, why = 0.0, "not arithmetic"
+    if data_source != COUNTDOWN or _EXPRESSION.fullmatch(answer):
+        metadata = info.get("metadata") or {}
+        entry = {
+            "question": info.get("question", ""),
+            "answer": ground_truth,
+            "metadata": json.loads(metadata) if isinstance(metadata, str) else metadata,
+        }
+        try:
+            correct, why = float(scorer(answer, entry) == 1.0), "the task's scorer"
+        except Exception as error:
+            # A scorer that trips over a model's text has not been convinced by it.
+            logger.warning("%s: the scorer failed on %r: %r; counted as wrong", data_source, answer[:80], error)
+            why = "the scorer failed"
+    return {"score": correct, "acc": correct, "pred": answer, "gave_up": 0.0, "why": why, "set": data_source}
+
+
+@cache
+def _scorer(task: str) -> Callable[[str, dict[str, Any]], float]:
+    """reasoning-gym's scorer of a task; imported on first use, for its import takes two seconds."""
+    with _import_lock:
+        try:
+            from reasoning_gym import get_score_answer_fn
+            from reasoning_gym.factory import DATASETS
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                f"scoring {PREFIX}{task} needs reasoning-gym, and {error.name} is missing: "
+                'pip install "verl-asymgrpo[cpu]"',
+                name=error.name,
+            ) from error
+    if task not in DATASETS:
+        from difflib import get_close_matches
+
+        near = get_close_matches(task, DATASETS, n=3) or sorted(DATASETS)[:3]
+        raise ValueError(
+            f"no scorer for data_source '{PREFIX}{task}': reasoning-gym knows {len(DATASETS)} tasks, "
+            f"the nearest are {', '.join(PREFIX + name for name in near)}"
+        )
+    return get_score_answer_fn(task)

@@ -1,0 +1,291 @@
+r"""The structure of an answer: a value, a list, a tuple, a set of numbers, a relation, words, a matrix, a residue.
+
+`read` takes the small LaTeX of `text.plain` apart at its outermost separators and gives each expression to `scalar`.
+All of the text is accounted for, or `NotRead` is raised.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from recipe.asymgrpo.reward.cutting import CONDITION, occurs, remark_of, split, without_thousands
+from recipe.asymgrpo.reward.nodes import (
+    Labelled,
+    Many,
+    Region,
+    Remark,
+    Residue,
+    Scalar,
+    Table,
+    Words,
+    as_region,
+    complement,
+    ends,
+    infinity,
+    intersect,
+    union,
+)
+from recipe.asymgrpo.reward.relations import label, relation
+from recipe.asymgrpo.reward.scalar import NotRead, read_scalar
+from recipe.asymgrpo.reward.spelling import closing_of
+from recipe.asymgrpo.reward.text import ROW
+from recipe.asymgrpo.reward.units import SCALES, read_unit
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What may be read in two ways; both sides of a comparison are read in the same one."""
+
+    thousands: bool = True
+    log_base: str = "e"
+
+
+_RELATIONS = re.compile(
+    r"\\(le|ge|ne|in|notin|equiv|approx|sim|to|mapsto|mid|parallel|perp|Rightarrow|subset|subseteq|cong|propto|iff|Leftrightarrow)(?![a-zA-Z])|([=<>:])"
+)
+_SEPARATORS = re.compile(r",\s*«(?:and|or)»|[,;]|«(?:and|or)»")
+_ENVIRONMENT = re.compile(
+    r"\\begin\{(pmatrix|bmatrix|matrix|vmatrix|array|cases|Bmatrix|smallmatrix)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}"
+)
+_BASE = re.compile(
+    r"(-?)\s*((?:[0-9A-F]|«[0-9A-F]+»)+?(?:\.[0-9A-F]+)?)\s*_\s*\{(\d+|\s*«(?:two|ten|eight|sixteen)»\s*)\}"
+)
+_REALS = {"\\mathbb{R}", "«all»«real»«numbers»", "«all»«reals»", "«real»«numbers»", "«all»«real»", "«all»«numbers»"}
+
+
+def read(text: str, policy: Policy) -> Any:
+    """The node that all of a text (of `text.plain`) stands for.
+
+    Raises:
+        NotRead: some of it was not understood.
+    """
+    text = text.strip().removeprefix("\\approx").removeprefix("\\sim").strip().rstrip(".").strip()
+    if not text:
+        raise NotRead("nothing")
+    if (node := _special(text, policy)) is not None:
+        return node
+    if (found := remark_of(text)) is not None:
+        return Remark(read(found[0], policy), found[1])
+    if policy.thousands:
+        text = re.sub(r" (?=\d{3})", "", text) if re.fullmatch(r"-?[1-9]\d{0,2}(?: \d{3})+(?:\.\d+)?", text) else text
+        text = without_thousands(text)
+    parts, signs = split(text, _SEPARATORS)
+    if len(parts) > 1:
+        return _several(parts, signs, policy)
+    return _one(parts[0], policy)
+
+
+def _special(text: str, policy: Policy) -> Any:
+    squeezed = re.sub(r"[\s]|(?<=»)-(?=«)", "", text.lower() if "«" in text else text)
+    if squeezed in _REALS or text == "\\mathbb{R}":
+        return Region(((infinity(-1), False, infinity(1), False),))
+    if squeezed in ("\\emptyset", "\\{\\}", "«empty»«set»", "«the»«empty»«set»"):
+        return Many("set", ())
+    if (found := _ENVIRONMENT.fullmatch(text)) is not None:
+        kind = {"cases": "cases", "vmatrix": "determinant"}.get(found.group(1), "matrix")
+        rows = [row for row in found.group(2).split(ROW) if row.strip()]
+        if kind == "cases":
+            return Table(
+                kind,
+                tuple(
+                    tuple(_loose(cell.strip().strip(",").strip(), policy) for cell in row.split("&")) for row in rows
+                ),
+            )
+        return Table(
+            kind, tuple(tuple(read(cell, policy) for cell in row.replace("\\hline", "").split("&")) for row in rows)
+        )
+    if (found := re.fullmatch(r"(.*?),?\s*\(?\s*\\(?:pmod|mod|bmod)\s*\{?\s*([^{}()]+?)\s*\}?\s*\)?", text)) is None:
+        found = re.fullmatch(r"(.*?)\s*\(\s*(?:\\[bp]?mod|«mod»|mod)\s*([^{}()]+?)\s*\)", text)
+    if found is not None and ("\\bmod" not in text or "\\equiv" in text):
+        before, signs = split(found.group(1), re.compile(r"\\equiv"))
+        items = read(before[-1], policy)
+        node = Residue(items.items if isinstance(items, Many) else (items,), read(found.group(2), policy))
+        return Labelled(label(before[0]), node) if len(before) == 2 else node if not signs else None
+    return None
+
+
+def _loose(text: str, policy: Policy) -> Any:
+    """A cell of cases: read, or its text."""
+    text = re.sub(r"^«(?:if|when|for)»", "", text.strip()).strip().rstrip(",;.")
+    try:
+        return read(text, policy)
+    except NotRead:
+        return Words(tuple(re.findall(r"«[^»]*»|\S", text.lower())))
+
+
+def _several(parts: list[str], signs: list[str], policy: Policy) -> Any:
+    if any(not part for part in parts):
+        raise NotRead("a separator without what it separates")
+    if (
+        (condition := CONDITION.fullmatch(parts[-1]))
+        and signs[-1] in (",", ";")
+        and occurs(condition.group(1), parts[:-1])
+    ):
+        text = parts[0] + "".join(sign + part for sign, part in zip(signs, parts[1:-1], strict=False))
+        return Remark(read(text, policy), parts[-1])
+    items = [None if part == "\\ldots" else read(part, policy) for part in parts]
+    if None in items:
+        if all(isinstance(item, (Scalar, Labelled, type(None))) for item in items):
+            return Many("list", tuple(Words(("\\ldots",)) if item is None else item for item in items), dots=True)
+        raise NotRead("dots")
+    if len(set(signs)) == 1 and all(_region(item) is not None for item in items):
+        bounds = [bound for item in items if (bound := _region(item)) is not None]
+        if "«or»" in signs[0]:
+            merged = union([i for b in bounds for i in b.intervals])
+            return _relabel(items, merged)
+        if signs[0] == "«and»" and all(isinstance(item, Labelled) for item in items):
+            whole = bounds[0]
+            for other in bounds[1:]:
+                whole = intersect(whole, other)
+            return _relabel(items, whole)
+    labels = {item.label for item in items if isinstance(item, Labelled)}
+    first = items[0]
+    if len(labels) == 1 and isinstance(first, Labelled):
+        bare = [item.node if isinstance(item, Labelled) else item for item in items]
+        if all(isinstance(item, Labelled) for item in items) or not any(
+            isinstance(item, Labelled) for item in items[1:]
+        ):
+            return Labelled(first.label, _flat("list", bare))
+    return _flat("list", items)
+
+
+def _flat(kind: str, items: list[Any]) -> Many:
+    flat: list[Any] = []
+    for item in items:
+        flat += item.items if isinstance(item, Many) and item.kind == "list" and not item.dots else [item]
+    return Many(kind, tuple(flat))
+
+
+def _relabel(items: list[Any], region: Region) -> Any:
+    labels = {item.label for item in items if isinstance(item, Labelled)}
+    if len(labels) > 1:
+        raise NotRead("conditions on two variables")
+    return Labelled(labels.pop(), region) if labels else region
+
+
+def _region(node: Any) -> Region | None:
+    node = node.node if isinstance(node, Labelled) else node
+    return node if isinstance(node, Region) else None
+
+
+def _one(text: str, policy: Policy) -> Any:
+    parts, signs = split(text, _RELATIONS)
+    if signs and re.fullmatch(r"\s*\d{1,2}:\d{2}\s*(?:«[^»]*»|\s|\.)*", text):  # a time of day
+        return Words(tuple(re.findall(r"[\d:]+|«[^»]*»", text.lower())))
+    if signs:
+        return relation(parts, signs, lambda text: read(text, policy))
+    return term(text, policy)
+
+
+def term(text: str, policy: Policy) -> Any:
+    """A node without a relation at its top."""
+    pieces, operators = split(text, re.compile(r"\\(?:cup|setminus)(?![a-zA-Z])"))
+    if operators:
+        regions = [as_region(read(piece, policy)) for piece in pieces]
+        whole = regions[0]
+        for sign, other in zip(operators, regions[1:], strict=True):
+            whole = (
+                union([*whole.intervals, *other.intervals]) if sign == "\\cup" else intersect(whole, complement(other))
+            )
+        return whole
+    pieces, operators = split(text, re.compile(r"\\b?mod(?![a-zA-Z])"))
+    if operators:
+        numbers = [ends(read(piece, policy)) for piece in pieces]
+        if len(numbers) != 2 or not all(number.is_Integer for number in numbers) or numbers[1] == 0:
+            raise NotRead("a remainder")
+        return Scalar(numbers[0] % numbers[1])
+    opening = re.match(r"\\?[({\[]", text)
+    if opening and closing_of(text, opening.end() - 1) == len(text) - 1:
+        inner = text[opening.end() : -1].removesuffix("\\").strip()
+        kind = opening.group() + text[-1]
+        if kind == "\\{}" and re.search(r"\\mid|:|\|", inner):
+            condition = re.fullmatch(r"[^:|]*?(?:\\mid|:|\|)(.*)", inner)
+            return read(condition.group(1) if condition else inner, policy)
+        pieces, signs = split(inner, re.compile(r"[,;]|\\ldots"))
+        if kind in ("()", "[]") and _ENVIRONMENT.fullmatch(inner):
+            return read(inner, policy)
+        if kind == "()" and signs and "\\pm" in inner:
+            return _both_signs(text, policy)
+        if kind in ("()", "{}") and not signs and inner:
+            try:
+                return read(inner, policy)
+            except NotRead:
+                pass
+        if len(pieces) >= 2 or kind in ("\\{}", "[]"):
+            if "\\ldots" in signs:
+                listed = read(inner, policy)
+                return Many({"\\{}": "set", "()": "tuple"}.get(kind, "bracket"), listed.items, dots=True)
+            inside = Policy(False, policy.log_base)
+            items = [read(piece, inside) for piece in pieces]
+            if kind == "\\{}":
+                return _flat("set", items)
+            if kind in ("(]", "[)") and len(items) == 2:
+                return Region(((ends(items[0]), kind[0] == "[", ends(items[1]), kind[1] == "]"),))
+            if kind in ("()", "[]"):
+                return Many("tuple" if kind == "()" else "bracket", tuple(items))
+        if kind in ("(]", "[)"):
+            raise NotRead("brackets")
+    return _scalar(text, policy)
+
+
+def _scalar(text: str, policy: Policy) -> Any:
+    if re.fullmatch(r"\(?\s*«([A-Za-z])»\s*\)?", text):
+        text = re.sub(r"[^A-Za-z]", "", text)
+    if (found := _BASE.fullmatch(text)) is not None and re.search(r"\d", found.group(2) + found.group(3)):
+        base = re.sub(r"[^\da-z]", "", found.group(3))
+        digits = re.sub("[«»]", "", found.group(2)).lstrip("0") or "0"
+        return Scalar(
+            None,
+            base={"two": "2", "ten": "10", "eight": "8", "sixteen": "16"}.get(base, base),
+            digits=found.group(1) + digits,
+        )
+    if "\\pm" in text or "\\mp" in text:
+        return _both_signs(text, policy)
+    if (scaled := re.fullmatch(r"(.*\d)\s*«(hundred|thousand|million|billion|trillion|dozen)»(.*)", text)) is not None:
+        node = _scalar(scaled.group(1) + scaled.group(3), policy)
+        if not isinstance(node, Scalar) or node.value is None:
+            raise NotRead("a scale")
+        return Scalar(node.value * SCALES[scaled.group(2)], node.unit)
+    unit = None
+    if (money := re.match(r"(-?)\s*(\\\$|«sterling»|«euro»)", text)) is not None:
+        unit = read_unit("«dollar»" if money.group(2) == "\\$" else money.group(2))
+        text = money.group(1) + text[money.end() :].strip()
+    text = re.sub(
+        r"(?<=[\d)}\s])\\frac\{\s*(«[^»]+»(?:\s*\^\{\d\})?)\s*\}\{\s*(«[^»]+»(?:\s*\^\{\d\})?)\s*\}$", r"\1/\2", text
+    )
+    start = re.search(r"«|\\?%|\\\$|\^\{\\circ\}(?!.*[\d}])", text)
+    trigonometric = re.search(r"\\(?:sin|cos|tan|sec|csc|cot)(?![a-z])", text) is not None
+    if start is not None and start.group() == "^{\\circ}" and trigonometric:
+        start = None
+    if start is not None and closing_depth(text[: start.start()]) == 0:
+        head, tail = text[: start.start()].strip(), text[start.start() :].replace("\\$", "«dollar»").strip()
+        after = read_unit(tail)
+        if not head or after is None or (unit is not None and unit != after):
+            if re.fullmatch(r"(?:«[^»]*»|[\d.:'()!?%\s-])+", text):
+                return Words(tuple(re.findall(r"«[^»]*»|[\d.:%]+", text.lower())))
+            raise NotRead("words")
+        unit, text = after, head.removesuffix("\\cdot").strip()
+    decimal = re.fullmatch(r"[-+]?\s*\d*\.(\d+)", text)
+    return Scalar(read_scalar(text, policy.log_base), unit, len(decimal.group(1)) if decimal else None)
+
+
+def closing_depth(text: str) -> int:
+    """How many brackets are open at the end."""
+    return sum(text.count(c) for c in "({[") - sum(text.count(c) for c in ")}]")
+
+
+def _both_signs(text: str, policy: Policy) -> Many:
+    signs = re.findall(r"\\(?:pm|mp)", text)
+    if len(signs) > 3:
+        raise NotRead("many signs")
+    linked = "\\mp" in signs
+    readings = []
+    for number in range(2 if linked else 2 ** len(signs)):
+        version = text
+        for place, sign in enumerate(signs):
+            plus = bool(number & 1) == (sign == "\\mp") if linked else not number >> place & 1
+            version = version.replace(sign, "+" if plus else "-", 1)
+        readings.append(read(re.sub(r"(^|[(\[{])\s*\+", r"\1", version), policy))
+    return _flat("list", readings)
