@@ -140,7 +140,7 @@ def check_compiler() -> list[Finding]:
     if not BAKES_FLOATS[0] <= as_numbers(version)[:2] < BAKES_FLOATS[1]:
         return []
     text = (
-        f"torch {version} may take a Python number in a compiled loss of your own (clamp's bounds, say) from an earlier "
+        f"torch {version} may take a Python number in a compiled loss of yours (clamp's bounds, say) from an earlier "
         "call or run (pytorch/pytorch #194976): pass it as a tensor, or set actor.use_torch_compile=False. "
         "entropy_modulated is not concerned"
     )
