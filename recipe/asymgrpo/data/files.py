@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +39,11 @@ def write_parquet(splits: Mapping[str, Sequence[Mapping[str, Any]]], out: Path) 
     return paths
 
 
-def read_local(path: Path) -> list[dict[str, Any]]:
-    """The rows of a parquet file, or of one with a JSON object on each line.
+def read_local(path: Path) -> list[Row]:
+    """The rows of a parquet or CSV file, of a JSON array, or of a file with a JSON object on each line.
 
     Raises:
-        DataError: it is missing, or a line cannot be read.
+        DataError: it is missing, or cannot be read.
     """
     if not path.is_file():
         raise DataError(f"--local {path}: there is no such file")
@@ -52,18 +54,31 @@ def read_local(path: Path) -> list[dict[str, Any]]:
             return pq.read_table(path).to_pylist()
         except Exception as error:
             raise DataError(f"--local {path}: not a parquet file ({error})") from error
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    if path.suffix == ".csv":
+        return [dict(row) for row in csv.DictReader(io.StringIO(text, newline=""))]
+    if text.lstrip().startswith("["):
+        try:
+            rows = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise DataError(f"--local {path}: not a JSON array ({error})") from error
+    else:
+        rows = list(_json_lines(path, text))
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict):
+            raise DataError(f"--local {path}, line {number}: not a JSON object")
+    return rows
+
+
+def _json_lines(path: Path, text: str) -> Iterator[Any]:
+    for number, line in enumerate(text.split("\n"), start=1):  # not splitlines: a text may have U+2028 in it
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            yield json.loads(line)
         except json.JSONDecodeError as error:
-            raise DataError(f"--local {path}, line {number}: not JSON ({error})") from error
-        if not isinstance(row, dict):
-            raise DataError(f"--local {path}, line {number}: not a JSON object")
-        rows.append(row)
-    return rows
+            hint = "; a file of JSON has one object on each line, or is an array" if line.strip() == "{" else ""
+            raise DataError(f"--local {path}, line {number}: not JSON ({error}){hint}") from error
 
 
 def sha256_of(path: Path) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -55,15 +57,32 @@ class Rejected:
     text: str
 
 
+def _missing(value: Any) -> bool:
+    """Nothing, an empty text, NaN, or a list with one of these in it."""
+    if isinstance(value, (list, tuple)):
+        return not value or any(map(_missing, value))
+    return value is None or value != value or (isinstance(value, str) and not value.strip())
+
+
 def _first(raw: Mapping[str, Any], names: Sequence[str]) -> Any:
-    return next((raw[name] for name in names if raw.get(name) is not None), None)
+    return next((raw[name] for name in names if not _missing(raw.get(name))), None)
 
 
 def answer_of(raw: Mapping[str, Any]) -> str:
-    """The expected answer of a raw row: its answer, several joined by commas, else the last box of its solution."""
+    """The expected answer of a raw row: its answer, several joined by commas, else the last box of its solution.
+
+    "" where there is none. Some sets have a worked solution in the column of the answer: then it is what follows
+    ``####`` (GSM8K), or the box.
+    """
     answer = _first(raw, _ANSWER)
     if isinstance(answer, (list, tuple)):
         answer = ", ".join(str(part).strip().strip("$") for part in answer)
+    if isinstance(answer, str) and "####" in answer:
+        answer = answer.rpartition("####")[2]
+    elif isinstance(answer, str) and "\\boxed" in answer:
+        answer = last_boxed(answer)
+    elif isinstance(answer, str) and "\n" in answer.strip():
+        return ""  # a text, in which nothing says what the answer is
     if answer is None:
         answer = last_boxed(raw.get("solution"))
     if isinstance(answer, float) and answer.is_integer():
@@ -72,8 +91,15 @@ def answer_of(raw: Mapping[str, Any]) -> str:
 
 
 def question_key(question: str) -> str:
-    """What makes two questions the same: their letters, digits and signs, without case, spacing and dollars."""
-    return "".join(character for character in question.casefold() if not character.isspace() and character not in "$,.")
+    """What makes two questions the same: their text, but for what cannot change its meaning.
+
+    That is the encoding of letters, dollars, spaces beside signs, the case of words, and the ends of sentences; not the
+    case of a name of one letter or two or of a macro, a point in a number, or a space between numbers.
+    """
+    text = unicodedata.normalize("NFC", question).replace("$", "")
+    text = re.sub(r"(?<![\\\w])[^\W\d_]{3,}|(?<![\\\w])[A-Z][a-z]\b", lambda word: word[0].casefold(), text)
+    text = re.sub(r"[.,](?=\s|$)", "", text)
+    return re.sub(r" ?([^\w\s]) ?", r"\1", " ".join(text.split()))
 
 
 def math_rows(name: str, raw_rows: Iterable[Mapping[str, Any]], taken: set[str]) -> tuple[list[Row], list[Rejected]]:
@@ -239,7 +265,8 @@ def _existing(path: Path) -> Path:
 
 def _replace_rejected(path: Path, name: str, rejected: Sequence[Rejected]) -> None:
     """Put the rejected rows of one set into the file, in place of those it had of that set."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    lines = [line for line in lines if json.loads(line)["set"] != name]
+    # Not splitlines: a text may have U+2028 in it.
+    lines = path.read_text(encoding="utf-8").split("\n") if path.is_file() else []
+    lines = [line for line in lines if line and json.loads(line)["set"] != name]
     lines += [json.dumps(asdict(row), ensure_ascii=False) for row in rejected]
     write_text(path, "".join(line + "\n" for line in lines))
