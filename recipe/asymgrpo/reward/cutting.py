@@ -45,16 +45,17 @@ def split(text: str, pattern: re.Pattern[str]) -> tuple[list[str], list[str]]:
     return [*parts, text[last:].strip()], signs
 
 
-def remark_of(text: str) -> tuple[str, str] | None:
+def remark_of(text: str) -> tuple[str, str, bool] | None:
+    """An answer, what is said about it, and whether that is a condition of its being the answer."""
     if (
         found := re.fullmatch(r"(.*[^\s(\[{,]) ?\(([^()=]*(?:\\(?:in|ge|le|ne)(?![a-z])|[<>])[^()=]*)\)", text)
     ) is not None and "\\" not in found.group(1)[-1:]:
-        return found.group(1), found.group(2)
+        return found.group(1), found.group(2), False
     parts, signs = split(text, _REMARK)
     if len(parts) != 2 or not parts[0] or not parts[1]:
         return None
     said = parts[1].rstrip(")").strip() if signs[0].startswith("(") or "(" in signs[0] else parts[1]
-    return (parts[0].rstrip(",; "), said) if _SAYS.search(said) else None
+    return (parts[0].rstrip(",; "), said, "«if»" in signs[0] or "«when»" in signs[0]) if _SAYS.search(said) else None
 
 
 def without_thousands(text: str) -> str:
@@ -73,6 +74,7 @@ def occurs(name: str, parts: list[str]) -> bool:
     alone = re.escape(name) + r"(?![A-Za-z])"
     return all(
         re.search(r"(?<![A-Za-z\\«])" + alone, part)
-        and not re.match(alone + r"\s*(?:\\(?:in|ge|le|ne)(?![a-z])|[<>=])", part)
+        and not re.match(alone + r"\s*=", part)
+        and not re.search(r"\\(?:in|notin|ge|le|ne)(?![a-z])|[<>]", part)
         for part in parts
     )

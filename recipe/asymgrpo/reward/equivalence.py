@@ -22,12 +22,14 @@ from recipe.asymgrpo.reward.nodes import (
     Table,
     Words,
     as_region,
+    renamed,
 )
 from recipe.asymgrpo.reward.numeric import same_value
 from recipe.asymgrpo.reward.reading import Policy, read
-from recipe.asymgrpo.reward.relations import same_relation
+from recipe.asymgrpo.reward.relations import asked_for, same_relation
 from recipe.asymgrpo.reward.scalar import NotRead
 from recipe.asymgrpo.reward.text import last_boxes, plain
+from recipe.asymgrpo.reward.units import PLAIN
 
 EQUAL = ("equal text", "equal value", "equal words")
 """Reasons of a right answer."""
@@ -48,6 +50,7 @@ def judge(gold: str, answer: str) -> str:
         MemoryError: the memory limit was reached.
     """
     expected, given = plain(last_boxes(gold) or gold), plain(answer)
+    expected, given = _with_words_of(given, expected), _with_words_of(expected, given)
     if expected and expected.replace(" ", "") == given.replace(" ", "") and not _spaced_numbers(expected, given):
         return "equal text"
     letters = [re.sub("[«» ]", "", text) for text in (expected, given)]
@@ -66,6 +69,15 @@ def judge(gold: str, answer: str) -> str:
     return first
 
 
+def _with_words_of(source: str, text: str) -> str:
+    """Letters without a ``\\text{}`` are a word where the other side has that word in one: red, for \text{red}."""
+    for word in {word.lower() for word in re.findall(r"«([A-Za-z]{2,})»", source)} - PLAIN:
+        text = re.sub(
+            rf"(?<![\\«A-Za-z]){word}(?![A-Za-z»])", lambda found: f"«{found.group()}»", text, flags=re.IGNORECASE
+        )
+    return text
+
+
 def _spaced_numbers(left: str, right: str) -> bool:
     return any(
         a.isdigit() and b.isdigit()
@@ -81,7 +93,7 @@ def _judge(gold: str, answer: str, policy: Policy) -> str:
     except (NotRead, RecursionError):
         return "gold not read"
     try:
-        return compare_nodes(expected, read(answer, policy))
+        return compare_nodes(_single(expected), _single(read(answer, policy)))
     except (NotRead, RecursionError):
         return "not read"
     except (TypeError, ValueError, ArithmeticError, AttributeError, NotImplementedError):
@@ -100,8 +112,12 @@ def compare_nodes(gold: Any, given: Any) -> str:
     if isinstance(gold, Labelled) or isinstance(given, Labelled):
         if isinstance(gold, Relation) or isinstance(given, Relation):
             return _equation_of(gold, given)
+        if _other_labels(gold, given) or _other_labels(given, gold):
+            return "label differs"
         gold, given = (node.node if isinstance(node, Labelled) else node for node in (gold, given))
         return compare_nodes(gold, given)
+    if isinstance(gold, Scalar):
+        given = asked_for(given)
     if isinstance(gold, Scalar) and isinstance(given, Scalar):
         return scalars(gold, given)
     if isinstance(gold, Region) or isinstance(given, Region):
@@ -133,16 +149,27 @@ def compare_nodes(gold: Any, given: Any) -> str:
     return "different kind"
 
 
+def _single(node: Any) -> Any:
+    """A set of one answer is that answer, where it is all that was said."""
+    if isinstance(node, Labelled):
+        return Labelled(node.label, _single(node.node))
+    one = isinstance(node, Many) and node.kind in ("set", "list") and len(node.items) == 1 and not node.dots
+    return node.items[0] if one and isinstance(node.items[0], (Scalar, Words)) else node
+
+
 def _equal(gold: Any, given: Any) -> bool:
     return compare_nodes(gold, given) in EQUAL
 
 
 def _remarks(gold: Any, given: Any) -> str:
     if isinstance(gold, Remark) and isinstance(given, Remark):
+        given = renamed(gold, given)
         reason = compare_nodes(gold.node, given.node)
         same = judge(gold.said, given.said) in EQUAL
         return reason if same or reason not in EQUAL else "condition differs"
     said = (gold if isinstance(gold, Remark) else given).said
+    if any(isinstance(node, Remark) and node.choice for node in (gold, given)):
+        return "condition differs"
     # An equation or a choice changes what the answer is, and so does a condition that leaves one value.
     if "=" in said or "«or»" in said or "«otherwise»" in said or "«even»" in said or "«odd»" in said:
         return "condition differs"
@@ -185,8 +212,11 @@ def _regions(gold: Any, given: Any) -> str:
 def _collections(gold: Any, given: Any) -> str:
     for one, other in ((gold, given), (given, gold)):
         if not isinstance(other, Many):
-            if isinstance(one, Many) and one.kind in ("set", "list") and len(one.items) == 1:
-                return compare_nodes(gold.items[0] if one is gold else gold, given.items[0] if one is given else given)
+            if isinstance(one, Many) and one.kind == "tuple" and isinstance(other, Table) and other.kind == "matrix":
+                column = [cell for row in other.rows for cell in row]
+                if len(other.rows) == 1 or len(column) == len(other.rows):  # a vector
+                    vector = Many("tuple", tuple(column))
+                    return compare_nodes(gold if one is gold else vector, given if one is given else vector)
             if isinstance(one, Many) and one.kind == "ratio" and isinstance(other, Scalar) and len(one.items) == 2:
                 return verdict(same_value(one.items[0].value, other.value * one.items[1].value))
             return (
@@ -220,6 +250,20 @@ def _several_labels(node: Many) -> bool:
     """x = 1, y = 2: without its labels only its order says which is which."""
     labels = {item.label for item in node.items if isinstance(item, Labelled)}
     return len(labels) > 1 and not all(re.fullmatch(r"x_\d", name) for name in labels)  # x_1, x_2 are the roots
+
+
+def _other_labels(node: Any, several: Any) -> bool:
+    """x = 1, 2 beside x = 1, y = 2."""
+    labels = [getattr(item, "label", "") for item in several.items] if isinstance(several, Many) else []
+    return (
+        isinstance(node, Labelled)
+        and isinstance(several, Many)
+        and node.label != f"({','.join(labels)})"  # (a,b) = (3,4)
+        and any(
+            isinstance(item, Labelled) and item.label.partition("_")[0] != node.label.partition("_")[0]
+            for item in several.items
+        )
+    )
 
 
 def _distinct(items: Any) -> list[Any]:

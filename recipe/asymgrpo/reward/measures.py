@@ -50,6 +50,8 @@ def _one_unit(gold: Scalar, given: Scalar) -> str:
         value, answer = (node.value * share if node.unit else node.value for node in (gold, given))
         if same_value(value, answer):
             return "equal value"
+        if unit.percent and not (gold.value.is_Rational and given.value.is_Rational):
+            return "unit differs"
         bare = gold.value if gold.unit is None else None
         if unit.percent and bare is not None and bare.is_number and bool(abs(bare) <= 1) and bare != 0:
             return "unit differs"

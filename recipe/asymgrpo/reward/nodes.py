@@ -2,11 +2,12 @@ r"""What an answer can be, and sets of real numbers: intervals, their unions, co
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from functools import cmp_to_key
 from typing import Any
 
-from recipe.asymgrpo.reward.numeric import compare
+from recipe.asymgrpo.reward.numeric import compare, infinity
 from recipe.asymgrpo.reward.scalar import NotRead
 from recipe.asymgrpo.reward.units import Unit
 
@@ -72,10 +73,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Remark:
-    """A node and what is said about it: "for all real x"."""
+    """A node and what is said about it: "for all real x"; `choice` where it says when that is the answer ("if")."""
 
     node: Any
     said: str
+    choice: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,10 +88,47 @@ class Residue:
     modulus: Any
 
 
-def infinity(sign: int) -> Any:
-    from sympy import oo
+_FREE = re.compile(r"([a-z])\s*\\in\s*(\\mathbb\{Z\})")
 
-    return oo if sign > 0 else -oo
+
+def renamed(gold: Remark, given: Remark) -> Remark:
+    r"""The second with the first's name for its integer: ``2n\pi, n \in Z`` for ``2k\pi, k \in Z``."""
+    one, other = _FREE.fullmatch(gold.said), _FREE.fullmatch(given.said)
+    if one is None or other is None or one[1] == other[1]:
+        return given
+    from sympy import Symbol
+
+    def rename(node: Any) -> Any:
+        if isinstance(node, Scalar) and node.value is not None and not node.value.has(Symbol(one[1])):
+            return replace(node, value=node.value.subs(Symbol(other[1]), Symbol(one[1])))
+        if isinstance(node, Labelled):
+            return Labelled(node.label, rename(node.node))
+        return Many(node.kind, tuple(map(rename, node.items)), node.dots) if isinstance(node, Many) else node
+
+    return Remark(rename(given.node), gold.said, given.choice)
+
+
+_REALS = re.compile(
+    r"(?:«all»)?(?:«(?P<non>non)»)?(?:«(?P<side>(?:non)?(?:positive|negative))»)?(?:«reals?»(?:«numbers?»)?|«numbers»)"
+    r"|\\mathbb\{R\}(?:[_^]\{?(?P<sign>[+-]|>0|<0|\\ge0|\\le0)\}?)?"
+)
+
+
+def named_region(text: str) -> Region | None:
+    r"""All real numbers, or those of a sign, in words or as ``\mathbb{R}^+``; the text is without spaces."""
+    found = _REALS.fullmatch(text)
+    if found is None or text in ("«real»", "«number»", "«numbers»"):
+        return None
+    side = (found["non"] or "") + (found["side"] or "") or found["sign"]
+    everything = (infinity(-1), False, infinity(1), False)
+    if not side:
+        return Region((everything,))
+    from sympy import Integer
+
+    above = side in ("positive", "nonnegative", "+", ">0", "\\ge0")
+    closed = side.startswith("non") or "e0" in side
+    zero = Integer(0)
+    return Region(((zero, closed, *everything[2:]) if above else (*everything[:2], zero, closed),))
 
 
 def ends(node: Any) -> Any:

@@ -57,6 +57,25 @@ def compare(left: Any, right: Any) -> int:
     return -1 if bool(left < right) else 1
 
 
+def determinant(rows: list[list[Any]]) -> Any:
+    """Of a square matrix, of at most 4 rows.
+
+    Raises:
+        ValueError: it is none.
+    """
+    from sympy import Matrix
+
+    if not 0 < len(rows) <= 4:
+        raise ValueError("a determinant of that size")
+    return Matrix(rows).det()
+
+
+def infinity(sign: int) -> Any:
+    from sympy import oo
+
+    return oo if sign > 0 else -oo
+
+
 def _nan() -> Any:
     from sympy import nan
 
@@ -93,6 +112,7 @@ def _agree(left: Any, right: Any, names: list[Any]) -> bool:
     from sympy import I
 
     is_complex = left.has(I) or right.has(I)
+    rooted = _has_roots(left)
     agreed = 0
     for whole in (False, True):
         for point in _points(names, whole):
@@ -100,6 +120,8 @@ def _agree(left: Any, right: Any, names: list[Any]) -> bool:
             if not _usable(a) or not _usable(b):
                 continue
             if not is_complex and not (_is_real(a) and _is_real(b) and _in_domain(left, point)):
+                continue
+            if not is_complex and rooted and not _in_domain(right, point):  # sqrt(xy) is sqrt(x) sqrt(y) where both are
                 continue
             if not _close(a, b):
                 return False
@@ -153,6 +175,15 @@ def _in_domain(value: Any, point: dict[Any, Any]) -> bool:
             if inner.is_number and inner.is_extended_negative:
                 return False
     return True
+
+
+def _has_roots(value: Any) -> bool:
+    from sympy import Pow, log
+
+    return any(
+        part.free_symbols and (isinstance(part, log) or (part.exp.is_Rational and not part.exp.is_Integer))
+        for part in value.atoms(Pow, log)
+    )
 
 
 def _is_real(value: Any) -> bool:

@@ -23,11 +23,12 @@ from recipe.asymgrpo.reward.nodes import (
     as_region,
     complement,
     ends,
-    infinity,
     intersect,
+    named_region,
     union,
 )
-from recipe.asymgrpo.reward.relations import label, relation
+from recipe.asymgrpo.reward.numeric import determinant
+from recipe.asymgrpo.reward.relations import is_variable, label, relation
 from recipe.asymgrpo.reward.scalar import NotRead, read_scalar
 from recipe.asymgrpo.reward.spelling import closing_of
 from recipe.asymgrpo.reward.text import ROW
@@ -47,12 +48,15 @@ _RELATIONS = re.compile(
 )
 _SEPARATORS = re.compile(r",\s*«(?:and|or)»|[,;]|«(?:and|or)»")
 _ENVIRONMENT = re.compile(
-    r"\\begin\{(pmatrix|bmatrix|matrix|vmatrix|array|cases|Bmatrix|smallmatrix)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}"
+    r"\\begin\{(aligned|align\*?|gathered|split|pmatrix|bmatrix|matrix|vmatrix|array|cases|Bmatrix|smallmatrix)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}"
 )
 _BASE = re.compile(
     r"(-?)\s*((?:[0-9A-F]|«[0-9A-F]+»)+?(?:\.[0-9A-F]+)?)\s*_\s*\{(\d+|\s*«(?:two|ten|eight|sixteen)»\s*)\}"
 )
-_REALS = {"\\mathbb{R}", "«all»«real»«numbers»", "«all»«reals»", "«real»«numbers»", "«all»«real»", "«all»«numbers»"}
+
+
+_PARTS = re.compile(r"(\d+) *(«[a-zA-Z]+») *,? *(?:«and»)? *(\d+(?:\.\d+)?) *(«[a-zA-Z]+»)")
+_EXCEPT = re.compile(r"(.*«(?:reals?|numbers)»)\s*,?\s*«(?:except|excluding)»\s*(?:«for»|«when»)?(.*)")
 
 
 def read(text: str, policy: Policy) -> Any:
@@ -67,7 +71,7 @@ def read(text: str, policy: Policy) -> Any:
     if (node := _special(text, policy)) is not None:
         return node
     if (found := remark_of(text)) is not None:
-        return Remark(read(found[0], policy), found[1])
+        return Remark(read(found[0], policy), *found[1:])
     if policy.thousands:
         text = re.sub(r" (?=\d{3})", "", text) if re.fullmatch(r"-?[1-9]\d{0,2}(?: \d{3})+(?:\.\d+)?", text) else text
         text = without_thousands(text)
@@ -79,13 +83,21 @@ def read(text: str, policy: Policy) -> Any:
 
 def _special(text: str, policy: Policy) -> Any:
     squeezed = re.sub(r"[\s]|(?<=»)-(?=«)", "", text.lower() if "«" in text else text)
-    if squeezed in _REALS or text == "\\mathbb{R}":
-        return Region(((infinity(-1), False, infinity(1), False),))
-    if squeezed in ("\\emptyset", "\\{\\}", "«empty»«set»", "«the»«empty»«set»"):
+    if (region := named_region(squeezed)) is not None:
+        return region
+    if (found := _PARTS.fullmatch(text)) is not None and (node := _in_parts(*found.groups())) is not None:
+        return node
+    if (found := _EXCEPT.fullmatch(text)) is not None:
+        whole, without = as_region(read(found.group(1), policy)), as_region(read(found.group(2), policy))
+        return intersect(whole, complement(without))
+    if squeezed in ("\\emptyset", "\\{\\}", "«empty»«set»", "«the»«empty»«set»", "«no»«solution»", "«no»«solutions»"):
         return Many("set", ())
     if (found := _ENVIRONMENT.fullmatch(text)) is not None:
         kind = {"cases": "cases", "vmatrix": "determinant"}.get(found.group(1), "matrix")
+        aligned = found.group(1).startswith(("align", "gathered", "split"))
         rows = [row for row in found.group(2).split(ROW) if row.strip()]
+        if aligned or (kind == "cases" and len(rows) > 1 and "&" not in found.group(2)):  # a system: its equations
+            return read(", ".join(row.replace("&", "").strip().strip(",;") for row in rows), policy)
         if kind == "cases":
             return Table(
                 kind,
@@ -93,17 +105,28 @@ def _special(text: str, policy: Policy) -> Any:
                     tuple(_loose(cell.strip().strip(",").strip(), policy) for cell in row.split("&")) for row in rows
                 ),
             )
+        if kind == "determinant":
+            return Scalar(determinant([[ends(read(cell, policy)) for cell in row.split("&")] for row in rows]))
         return Table(
             kind, tuple(tuple(read(cell, policy) for cell in row.replace("\\hline", "").split("&")) for row in rows)
         )
     if (found := re.fullmatch(r"(.*?),?\s*\(?\s*\\(?:pmod|mod|bmod)\s*\{?\s*([^{}()]+?)\s*\}?\s*\)?", text)) is None:
         found = re.fullmatch(r"(.*?)\s*\(\s*(?:\\[bp]?mod|«mod»|mod)\s*([^{}()]+?)\s*\)", text)
-    if found is not None and ("\\bmod" not in text or "\\equiv" in text):
+    if found is not None and (re.search(r"\\b?mod(?![a-z])", text) is None or "\\equiv" in text):
         before, signs = split(found.group(1), re.compile(r"\\equiv"))
         items = read(before[-1], policy)
         node = Residue(items.items if isinstance(items, Many) else (items,), read(found.group(2), policy))
         return Labelled(label(before[0]), node) if len(before) == 2 else node if not signs else None
     return None
+
+
+def _in_parts(first: str, unit: str, second: str, lower: str) -> Scalar | None:
+    """3 hours 20 minutes, 5 feet 7 inches: a measure in two units, the second part below one of the first unit."""
+    large, small = read_unit(unit), read_unit(lower)
+    if large is None or small is None or large.powers != small.powers or not large.factor > small.factor:
+        return None
+    part = read_scalar(second) * ends(read(str(small.factor / large.factor), Policy()))
+    return Scalar(read_scalar(first) + part, large) if bool(part < 1) else None
 
 
 def _loose(text: str, policy: Policy) -> Any:
@@ -135,10 +158,13 @@ def _several(parts: list[str], signs: list[str], policy: Policy) -> Any:
         if "«or»" in signs[0]:
             merged = union([i for b in bounds for i in b.intervals])
             return _relabel(items, merged)
-        if signs[0] == "«and»" and all(isinstance(item, Labelled) for item in items):
+        same = len({item.label if isinstance(item, Labelled) else "" for item in items}) == 1
+        if isinstance(items[0], Labelled) and (same or signs[0] == "«and»"):
             whole = bounds[0]
             for other in bounds[1:]:
                 whole = intersect(whole, other)
+            if signs[0] == "," and not whole.intervals:  # x < -1, x > 1: no number is both
+                whole = union([i for b in bounds for i in b.intervals])
             return _relabel(items, whole)
     labels = {item.label for item in items if isinstance(item, Labelled)}
     first = items[0]
@@ -173,7 +199,7 @@ def _region(node: Any) -> Region | None:
 def _one(text: str, policy: Policy) -> Any:
     parts, signs = split(text, _RELATIONS)
     if signs and re.fullmatch(r"\s*\d{1,2}:\d{2}\s*(?:«[^»]*»|\s|\.)*", text):  # a time of day
-        return Words(tuple(re.findall(r"[\d:]+|«[^»]*»", text.lower())))
+        return _words(text)
     if signs:
         return relation(parts, signs, lambda text: read(text, policy))
     return term(text, policy)
@@ -195,14 +221,20 @@ def term(text: str, policy: Policy) -> Any:
         numbers = [ends(read(piece, policy)) for piece in pieces]
         if len(numbers) != 2 or not all(number.is_Integer for number in numbers) or numbers[1] == 0:
             raise NotRead("a remainder")
+        if 0 <= numbers[0] < numbers[1]:  # nothing to work out: a residue and its modulus
+            return Residue((Scalar(numbers[0]),), Scalar(numbers[1]))
         return Scalar(numbers[0] % numbers[1])
     opening = re.match(r"\\?[({\[]", text)
     if opening and closing_of(text, opening.end() - 1) == len(text) - 1:
         inner = text[opening.end() : -1].removesuffix("\\").strip()
         kind = opening.group() + text[-1]
         if kind == "\\{}" and re.search(r"\\mid|:|\|", inner):
-            condition = re.fullmatch(r"[^:|]*?(?:\\mid|:|\|)(.*)", inner)
-            return read(condition.group(1) if condition else inner, policy)
+            condition = re.fullmatch(r"([^:|]*?)(?:\\mid|:|\|)(.*)", inner)
+            if condition is None:
+                return read(inner, policy)
+            if is_variable(re.sub(r"\\in\s*\\mathbb\{R\}", "", condition.group(1))):
+                return read(condition.group(2), policy)
+            return Remark(Many("set", (read(condition.group(1), policy),)), condition.group(2).strip())
         pieces, signs = split(inner, re.compile(r"[,;]|\\ldots"))
         if kind in ("()", "[]") and _ENVIRONMENT.fullmatch(inner):
             return read(inner, policy)
@@ -230,6 +262,11 @@ def term(text: str, policy: Policy) -> Any:
     return _scalar(text, policy)
 
 
+def _words(text: str) -> Words:
+    """Words, numbers and signs; a hyphen between words is none."""
+    return Words(tuple(re.findall(r"«[^»]*»|[\d.:%]*[\d:%]|[-!?]", re.sub(r"(?<=»)\s*-\s*(?=«)", " ", text.lower()))))
+
+
 def _scalar(text: str, policy: Policy) -> Any:
     if re.fullmatch(r"\(?\s*«([A-Za-z])»\s*\)?", text):
         text = re.sub(r"[^A-Za-z]", "", text)
@@ -248,6 +285,7 @@ def _scalar(text: str, policy: Policy) -> Any:
         if not isinstance(node, Scalar) or node.value is None:
             raise NotRead("a scale")
         return Scalar(node.value * SCALES[scaled.group(2)], node.unit)
+    text = re.sub(r"(?<=[\d}]) *\(\s*((?:«[^»]*»\s*)+)\)$", r" \1", text)  # 5 (units)
     unit = None
     if (money := re.match(r"(-?)\s*(\\\$|«sterling»|«euro»)", text)) is not None:
         unit = read_unit("«dollar»" if money.group(2) == "\\$" else money.group(2))
@@ -264,7 +302,7 @@ def _scalar(text: str, policy: Policy) -> Any:
         after = read_unit(tail)
         if not head or after is None or (unit is not None and unit != after):
             if re.fullmatch(r"(?:«[^»]*»|[\d.:'()!?%\s-])+", text):
-                return Words(tuple(re.findall(r"«[^»]*»|[\d.:%]+", text.lower())))
+                return _words(text)
             raise NotRead("words")
         unit, text = after, head.removesuffix("\\cdot").strip()
     decimal = re.fullmatch(r"[-+]?\s*\d*\.(\d+)", text)

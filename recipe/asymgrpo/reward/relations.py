@@ -16,10 +16,10 @@ from recipe.asymgrpo.reward.nodes import (
     as_region,
     complement,
     ends,
-    infinity,
     intersect,
+    union,
 )
-from recipe.asymgrpo.reward.numeric import proportional, same_value
+from recipe.asymgrpo.reward.numeric import infinity, proportional, same_value
 from recipe.asymgrpo.reward.scalar import NotRead
 from recipe.asymgrpo.reward.text import GREEK
 
@@ -29,6 +29,7 @@ _VARIABLE = re.compile(r"(?:[A-Za-z]|\\([a-zA-Z]+)|«[A-Za-z]»)'*(?:\s*_\s*\{[^
 _NAMED = re.compile(
     r"\\(?:sin|cos|tan|cot|sec|csc|det|dim|deg|arg)\s*\(?\s*(?:\\angle\s*)?(?:[A-Za-z]{1,3}|\\(?:alpha|beta|gamma|theta|phi|varphi|omega))\s*\)?|m\s*\\angle\s*[A-Z]+|\|[A-Za-z]\||(?:«[^»]*»\s*)+(?:\([^()]*\))?|\([A-Za-z](?:\s*,\s*[A-Za-z])+\)|(?:[A-Za-z]|\\[a-zA-Z]+)'*(?:\s*_\s*\{[^{}]*\})?\s*(?:\^\{(?:-1|\*|\\prime)\})?\s*(?:\([A-Za-z0-9,\s+\\{}_|=-]*\)|\[[^\[\]=]*\])"
     r"|\\mathbb\{[A-Z]\}\s*(?:_\{\w+\})?\s*(?:\[.*\]|\(.*\))|\\(?:angle|triangle|deg|overline|vec|hat|bar|tilde|widehat|Pr|operatorname)\s*\{?[A-Za-z\s]+\}?(?:\([^()]*\))?|\\frac\{[A-Z]{2,}\}\{[A-Z]{2,}\}|\|?[A-Z]{2,}\|?(?:_\{\w+\})?|\[[A-Z]{3,}\]"
+    r"|\\lim\s*_\{[^{}]*\}\s*(?:[a-zA-Z](?:_\{\w+\})?(?:\([^()]*\))?)|\\\|[^|\\]+\\\||\\(?:max|min)|\\frac\{d\s*[a-z]\}\{d\s*[a-z]\}|[fgh]\([fgh]\([^()]*\)\)"
 )
 _OF_A_NAME = re.compile(
     r"\\(?:sin|cos|tan|cot|sec|csc)\s*\(?\s*(?:\\angle\s*)?(?:[A-Za-z]{1,3}|\\(?:alpha|beta|gamma|theta|phi|varphi|omega))\s*\)?"
@@ -37,28 +38,13 @@ _SEGMENTS = re.compile(r"\\frac\{[A-Z]{2,}\}\{[A-Z]{2,}\}")
 _SEGMENT = re.compile(r"\|?[A-Z]{2,}\|?")
 _INEQUALITY = {"<": ("<", False), ">": (">", False), "\\le": ("<", True), "\\ge": (">", True)}
 _FUNCTIONS = frozenset(
-    {
-        "sin",
-        "cos",
-        "tan",
-        "sec",
-        "csc",
-        "cot",
-        "ln",
-        "log",
-        "exp",
-        "sqrt",
-        "frac",
-        "pi",
-        "infty",
-        "arcsin",
-        "arccos",
-        "arctan",
-        "gcd",
-        "lcm",
-        "max",
-        "min",
-    }
+    "sin cos tan sec csc cot ln log exp sqrt frac pi infty arcsin arccos arctan gcd lcm max min".split()  # noqa: SIM905
+)
+
+
+_NO_NAME = re.compile(
+    r"«(?:not|no|never|wrong\w*|incorrect\w*|false\w*|without|except|excluding|if|when|or|neither|nor|isn't|cannot|guess\w*)»",
+    re.IGNORECASE,
 )
 
 
@@ -82,6 +68,8 @@ def is_name(text: str) -> bool:
     text = text.strip()
     if is_variable(text):
         return True
+    if _NO_NAME.search(text):
+        return False
     found = re.match(r"\\([a-zA-Z]+)", text)
     return (
         not (
@@ -89,6 +77,7 @@ def is_name(text: str) -> bool:
             and found.group(1) in _FUNCTIONS
             and _OF_A_NAME.fullmatch(text) is None
             and _SEGMENTS.fullmatch(text) is None
+            and re.fullmatch(r"\\(?:max|min)|\\frac\{d.*", text) is None
         )
         and _NAMED.fullmatch(text) is not None
     )
@@ -174,6 +163,8 @@ def _consistent(first: Any, other: Any) -> bool:
 
 
 def _inequalities(parts: list[str], signs: list[str], read: Reader) -> Any:
+    if (region := _of_size(parts, signs, read)) is not None:
+        return region
     variables = [place for place, part in enumerate(parts) if is_name(part)]
     directions = {_INEQUALITY[sign][0] for sign in signs}
     if len(directions) > 1:
@@ -203,6 +194,29 @@ def _inequalities(parts: list[str], signs: list[str], read: Reader) -> Any:
     return Relation(" ".join(signs), Many("tuple", tuple(nodes)), Many("tuple", ()))
 
 
+def _of_size(parts: list[str], signs: list[str], read: Reader) -> Labelled | None:
+    r"""``|x - a| < b`` for a real variable and a number b; z and w are complex."""
+    place = next((number for number, part in enumerate(parts) if re.fullmatch(r"\|[^|]+\|", part)), None)
+    if len(parts) != 2 or place is None or re.search(r"[zw]|\\(?:vec|overrightarrow|hat)", parts[place]):
+        return None
+    inner, bound = parts[place][1:-1], read(parts[1 - place])
+    if not (
+        isinstance(bound, Scalar) and bound.value is not None and bound.value.is_number and bound.value.is_positive
+    ):
+        return None
+    direction, closed = _INEQUALITY[signs[0]]
+    within = (direction == "<") == (place == 0)
+    sign = "\\le" if closed else "<"
+    low, high = f"-({parts[1 - place]})", parts[1 - place]
+    sides = ([low, inner], [inner, high]) if within else ([inner, low], [high, inner])
+    first, second = (relation(side, [sign], read) for side in sides)
+    if not all(isinstance(node, Labelled) and isinstance(node.node, Region) for node in (first, second)):
+        return None
+    regions = [first.node, second.node]
+    whole = intersect(*regions) if within else union([i for region in regions for i in region.intervals])
+    return Labelled(first.label, whole) if first.label == second.label else None
+
+
 def _linear(left: Any, right: Any, sign: str) -> Labelled | None:
     """The numbers that a linear inequality in one variable leaves."""
     if not all(isinstance(node, Scalar) and node.value is not None and node.unit is None for node in (left, right)):
@@ -228,3 +242,18 @@ def same_relation(gold: Relation, given: Relation) -> bool | None:
         return None
     left, right = gold.left.value - gold.right.value, given.left.value - given.right.value
     return gold.sign == given.sign and proportional(left, right, positive=gold.sign != "=")
+
+
+def asked_for(node: Any) -> Any:
+    """The number of ``m + n = 7`` or ``abc = 36``, a name for what was asked for; else the node.
+
+    An equation of x, y or z is a line or a curve.
+    """
+    if not (isinstance(node, Relation) and node.sign == "=" and isinstance(node.left, Scalar)):
+        return node
+    value = node.left.value
+    plain = value is not None and (value.is_Add or value.is_Mul) and all(part.is_Symbol for part in value.args)
+    if not plain or any(len(str(part)) > 1 or str(part) in "xyz" for part in value.args):
+        return node
+    number = isinstance(node.right, Scalar) and node.right.value is not None and node.right.value.is_number
+    return node.right if number else node

@@ -24,6 +24,7 @@ from recipe.asymgrpo.reward.notation import (
     symbol,
     top_commas,
 )
+from recipe.asymgrpo.reward.numeric import infinity
 from recipe.asymgrpo.reward.spelling import closing_of
 from recipe.asymgrpo.reward.text import FUNCTIONS, GREEK
 
@@ -61,6 +62,10 @@ def read_scalar(text: str, log_base: str = "e") -> Any:
         return _rational(Fraction(int(above or above2), int(below or below2)) * (-1 if sign == "-" else 1))
     if (found := _POWER_OF_TEN.fullmatch(text)) is not None:
         return _rational(Fraction(found.group(1)) * Fraction(10) ** int(found.group(2)))
+    if "\\infty" in text and not re.search(r"\\(?:sum|int|prod|lim)(?![a-z])", text):
+        if (found := re.fullmatch(r"\(?\s*([-+]?)\s*\\infty\s*\)?", text)) is None:
+            raise NotRead("arithmetic with infinity")
+        return infinity(-1 if found.group(1) == "-" else 1)
     return parse(emit(text, log_base))
 
 
@@ -114,8 +119,6 @@ def emit(text: str, log_base: str = "e") -> str:
                 position = index.end()
             while text[position : position + 1] == "'":
                 name, position = name + "'", position + 1
-            if state == "head" and len(name) == 1 and False:
-                pass
             native = len(name) == 1 and name not in "IdSEN" and word is None
             out.append(
                 ("" if big and state in ("operand", "number") and letter else _join(state))
@@ -134,7 +137,7 @@ def emit(text: str, log_base: str = "e") -> str:
                 out.append(f"\\{macro}")
                 position = _groups(text, position, macro, out, log_base)
             state = "operand"
-        elif macro in _BIG or macro in ("to", "partial"):
+        elif macro in _BIG or macro == "to":
             out.append((_join(state) if macro in _BIG else "") + f"\\{macro} ")
             state = "operator"
         elif macro in ("lfloor", "lceil"):
@@ -242,6 +245,9 @@ def _function(text: str, position: int, macro: str, out: list[str], log_base: st
         if count and (part.group("head") or part.group("open") == "(" or part.group("bar")):
             break
         count += 1
+        if part.group("open") == "(" and (end := closing_of(text, part.start("open"))) > 0:
+            position = end + 1  # sin(x)^2 is (sin x)^2
+            break
         if part.group("head"):
             inner: list[str] = []
             position = _function(text, part.end(), part.group("head")[1:], inner, log_base)
@@ -293,7 +299,7 @@ def _groups(text: str, position: int, macro: str, out: list[str], log_base: str)
         if start is None or end < 0:
             raise NotRead(f"\\{macro} without its arguments")
         inner = text[start.end() : end]
-        if macro == "frac" and re.fullmatch(r"\s*d(?:\s*[a-z])?\s*", inner):
+        if macro == "frac" and re.fullmatch(r"\s*d(?:\s*[a-z])?\s*|.*\\partial.*", inner):
             raise NotRead("a derivative")
         out.append("{" + emit(inner, log_base) + "}")
         position = end + 1

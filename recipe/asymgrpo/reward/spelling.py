@@ -10,13 +10,25 @@ def unwrap(text: str) -> str:
     before = None
     while before != text:
         before = text
-        text = text.strip().removeprefix("####").strip()
+        text = text.strip().removeprefix("####").removeprefix("\\therefore").removeprefix("∴").strip()
         text = re.sub(
             r"^(?:the |my )?(?:final |correct )?answer(?: is)?\s*[:=]?\s*(?=\S)", "", text, flags=re.IGNORECASE
         )
         if not text.endswith(("...", "\\.")):
             text = text.rstrip(". \n") if re.search(r"[^.\s]", text) else text
-        for opening, closing in (("$$", "$$"), ("\\[", "\\]"), ("\\(", "\\)"), ("**", "**"), ("`", "`"), ("$", "$")):
+        for opening, closing in (
+            ("$$", "$$"),
+            ("\\[", "\\]"),
+            ("\\(", "\\)"),
+            ("**", "**"),
+            ("`", "`"),
+            ("$", "$"),
+            ("*", "*"),
+            ("__", "__"),
+            ('"', '"'),
+            ("'", "'"),
+            ("“", "”"),
+        ):
             inner = text[len(opening) : -len(closing)]
             if (
                 text.startswith(opening)

@@ -26,7 +26,7 @@ FUNCTIONS = frozenset(
 _NAMES = {
     **{name: f"\\{name} " for name in FUNCTIONS | {"pi", "theta", "alpha", "beta", "gamma", "lambda", "sigma", "omega", "phi"}},
     **{f"a{name}": f"\\arc{name} " for name in ("sin", "cos", "tan")},
-    "sqrt": "\\sqrt ", "cbrt": "\\sqrt[3] ", "inf": "\\infty ", "infinity": "\\infty ", "oo": "\\infty ", "union": "\\cup ",
+    "sqrt": "\\sqrt ", "floor": "\\floor ", "ceil": "\\ceil ", "cbrt": "\\sqrt[3] ", "inf": "\\infty ", "infinity": "\\infty ", "oo": "\\infty ", "union": "\\cup ",
     "lg": "\\log ", "div": "\\div ", "in": "\\in ", "abs": "\\abs ",
 }  # fmt: skip
 
@@ -38,7 +38,7 @@ _UNICODE = {
     "ℂ": "\\mathbb{C}", "⌊": "\\lfloor ", "⌋": "\\rfloor ", "⌈": "\\lceil ", "⌉": "\\rceil ", "≈": "\\approx ", "≡": "\\equiv ",
     "→": "\\to ", "⇒": "\\Rightarrow ", "…": "\\ldots ", "⋯": "\\ldots ", "∑": "\\sum ", "∏": "\\prod ", "∫": "\\int ",
     "′": "'", "’": "'", "∖": "\\setminus ", "∧": "\\land ", "∨": "\\lor ", "€": "\\euro ", "£": "\\pounds ", "∼": "\\sim ",
-    "ϕ": "\\phi ", "ℯ": "e", "\u00a0": " ", "\u2009": " ", "\u202f": " ", "\u200b": "", "\ufeff": "", "⟨": "\\langle ", "⟩": "\\rangle ",
+    "ϕ": "\\phi ", "⁄": "/", "∕": "/", "∴": "\\therefore ", "ℯ": "e", "\u00a0": " ", "\u2009": " ", "\u202f": " ", "\u200b": "", "\ufeff": "", "⟨": "\\langle ", "⟩": "\\rangle ",
     **{chr(0x3B1 + number): f"\\{name} " for number, name in enumerate(_GREEK.split()) if not name.endswith("_")},
     **{"Γ": "\\Gamma ", "Δ": "\\Delta ", "Θ": "\\Theta ", "Λ": "\\Lambda ", "Σ": "\\Sigma ", "Φ": "\\Phi ", "Ψ": "\\Psi ", "Ω": "\\Omega "},
     **{part[0]: "\\frac{{{}}}{{{}}}".format(*part[1:].split("/")) for part in _VULGAR.split()},
@@ -51,8 +51,7 @@ _MACROS = {
     **dict.fromkeys("leq leqslant leqq".split(), "\\le "), **dict.fromkeys("geq geqslant geqq".split(), "\\ge "),
     **dict.fromkeys("neq not=".split(), "\\ne "), "lt": "<", "gt": ">",
     **dict.fromkeys("dots cdots dotsc dotsb dotso".split(), "\\ldots "),
-    **dict.fromkeys("varnothing".split(), "\\emptyset "), **dict.fromkeys("land wedge".split(), " «and» "),
-    **dict.fromkeys("lor vee".split(), " «or» "), "colon": ":", "lbrace": "\\{", "rbrace": "\\}",
+    "varnothing": "\\emptyset ", "colon": ":", "lbrace": "\\{", "rbrace": "\\}",
     **dict.fromkeys("vert lvert rvert".split(), "|"), "backslash": "\\setminus ", "simeq": "\\approx ",
     "imath": "i", "lparen": "(", "rparen": ")", "lbrack": "[", "rbrack": "]", "degree": "^{\\circ}", "ast": "\\cdot ", "times": "\\cdot ",
     "euro": "«euro»", "pounds": "«sterling»", "percent": "\\%", "arctg": "\\arctan ", "tg": "\\tan ", "ctg": "\\cot ", "lg": "\\log ",
@@ -68,6 +67,11 @@ _FONT = r"mathrm|mathbf|mathit|mathsf|mathtt|boldsymbol|bm|vec|overrightarrow|ma
 _WORDS = frozenset(
     "and or per pm am no yes for if all any odd even is are the of to or not undefined none where with real".split()
 )
+_FORMULA = frozenset(_NAMES) | FUNCTIONS
+_PROSE = re.compile(r"(?<![\\a-zA-Z«{])[a-z]{3,}(?: [a-z]{3,})+(?![a-zA-Z»(}])")
+"""Two words of three letters or more: no product of variables is written so."""
+_AROUND = {"abs": ("|", "|"), "floor": ("\\lfloor ", "\\rfloor "), "ceil": ("\\lceil ", "\\rceil ")}
+_VECTOR = re.compile(r"\\(?:vec|overrightarrow|hat|mathbf|boldsymbol|bm)(?![a-zA-Z])\s*\{?[a-zA-Z]")
 _COUNTED = re.compile(r"(?:[\d})/»]|(?<![\\A-Za-z])[A-Za-z]{2,})\s*\Z")
 _BRACED = r"\{((?:[^{}]|\{[^{}]*\})*)\}"
 _GLUED = re.compile(r"\\\\(?=(?:frac|sqrt|pi|infty|cup|text|left|right|cdot|times|pm|le|ge|in)(?![a-z]))")
@@ -75,7 +79,7 @@ _GLUED = re.compile(r"\\\\(?=(?:frac|sqrt|pi|infty|cup|text|left|right|cdot|time
 
 def plain(text: str) -> str:
     """The answer in the small LaTeX; raises nothing on any text."""
-    text = unwrap(text)
+    text = unwrap(re.sub(r"\{([^{}]*)\\choose(?![a-z])([^{}]*)\}", r"\\binom{\1}{\2}", text))
     # A line break ends a row where there are rows, and is a slip of an escape where there are none.
     text = re.sub(r"\\\\(?:\[[^\]]*\])?", ROW, text) if "\\begin" in text else _GLUED.sub(r"\\", text)
     text = _unicode(text)
@@ -84,6 +88,9 @@ def plain(text: str) -> str:
     )
     text = re.sub(r"\\[,;:>! ]|\\\n|~", lambda found: "" if found.group() == "\\!" else " ", text)
     text = re.sub(r"\\q?quad", " ", text)
+    text = _joined(text)
+    text = re.sub(r"\\[hv]space\*?\s*\{[^{}]*\}", " ", text)
+    text = re.sub(r"\\underline\s*\{([\d.,]+)\}", r"\1", text)
     text = re.sub(r"\\color\s*\{\w+\}|\\textcolor\s*\{\w+\}(?=\{)", "", text)
     text = re.sub(r"\\\\\s*$", "", text)
     text = re.sub(r"(?<=\d)\{([,.:])\}", r"\1", text)
@@ -101,10 +108,20 @@ def plain(text: str) -> str:
         ("\\not=", "\\ne "),
     ):
         text = text.replace(old, new)
-    text = text.replace("*", "\\cdot ")
+    text = re.sub(r"\+ ?-(?=[ \d.a-zA-Z\\(])", "-", text.replace("*", "\\cdot "))
+    text = re.sub(r"\\(max|min|gcd|lcm)\s*\\\{([^{}]*)\\\}", r"\\\1(\2)", text)
+    text = re.sub(r"^(\d+)\s*\^?\s*\{?\s*«?(st|nd|rd|th)»?\s*\}?$", r"\1 «\2»", text.strip())
+    text = re.sub(r"(?<=\d)\^\{\\circ\}\s*(\d+)'$", r" «degrees» \1 «arcminutes»", text)
+    text = re.sub(
+        r"(\d:\d\d|\d (?=[AP]))\s*([AaPp])\.?[Mm]\b\.?", lambda found: f"{found[1]} «{found[2].lower()}m»", text
+    )
+    text = re.sub(r"(?<![a-zA-Z])log(10|2)(?=\s*\()", r"\\log_{\1}", text)
+    text = _PROSE.sub(
+        lambda found: found.group() if _FORMULA & set(found.group().split()) else _words(found.group()), text
+    )
     text = re.sub(r"(?<![\\a-zA-Z«])(?<!begin\{)(?<!end\{)([A-Za-z]{2,})(?![a-zA-Z»])", _letters, text)
     text = re.sub(r"\\in\s*([ZNRQC])(?![A-Za-z_«])", r"\\in \\mathbb{\1}", text)
-    text = _arguments(text)
+    text = _brackets(_arguments(text))
     text = re.sub(
         r"^(?:«(?:the|final|correct|my)»\s*)*«answer»\s*(?:«is»)?\s*[:=]?(?=.*\S)",
         "",
@@ -160,6 +177,29 @@ def content_of(text: str, box: re.Match[str]) -> str | None:
     return text[box.end() : end - 1].strip() if box.group().endswith("{") else text[box.end() : end]
 
 
+def _joined(text: str) -> str:
+    r"""``\land`` and ``\lor`` between conditions are words; of letters they are logic. Of vectors, ``\times`` is no product."""
+    if _VECTOR.search(text):
+        text = re.sub(r"\\times(?![a-zA-Z])", r"\\crossed ", text)
+    if re.search(r"[<>=]|\\(?:le|ge|ne|in)(?:q|qslant)?(?![a-z])", text):
+        text = re.sub(r"\\(?:land|wedge)(?![a-zA-Z])", " «and» ", text)
+        text = re.sub(r"\\(?:lor|vee)(?![a-zA-Z])", " «or» ", text)
+    return text
+
+
+def _brackets(text: str) -> str:
+    r"""``]0,1[`` is (0,1), ``\langle 1,2\rangle`` a tuple, ``(52)_8`` 52_8."""
+    if text.startswith("]") or text.endswith("["):
+        text = re.sub(
+            r"([\[\]])([^\[\],;]+)[,;]([^\[\],;]+)([\[\]])",
+            lambda f: ("[" if f[1] == "[" else "(") + f"{f[2]},{f[3]}" + ("]" if f[4] == "]" else ")"),
+            text,
+        )
+    text = re.sub(r"(\\mathbb\{R\}|[)\]])\s*-\s*(?=\\\{)", r"\1\\setminus ", text)
+    text = re.sub(r"\\langle(?![a-z])([^|]*?,[^|]*?)\\rangle(?![a-z])", r"(\1)", text)
+    return re.sub(r"\(([0-9A-F]*\d[0-9A-F]*)\)\s*_\s*(?=\{\d)", r"\1_", text)
+
+
 def _unicode(text: str) -> str:
     for table, mark in ((_SUPER, "^"), (_SUB, "_")):
         letters = "".join(table)
@@ -213,7 +253,7 @@ def _letters(found: re.Match[str]) -> str:
 def _arguments(text: str) -> str:
     r"""``\frac12``, ``\sqrt2``, ``\sqrt(2)``, ``x^10``, ``x^(1/2)`` with braces."""
     out, position = [], 0
-    pending = re.compile(r"\\(frac|sqrt|binom|abs)(?![a-zA-Z])|[\^_]")
+    pending = re.compile(r"\\(frac|sqrt|binom|abs|floor|ceil)(?![a-zA-Z])|[\^_]")
     while found := pending.search(text, position):
         out.append(text[position : found.end()])
         position = found.end()
@@ -225,8 +265,9 @@ def _arguments(text: str) -> str:
             argument, position = _argument(text, position, one_digit=name in ("frac", "binom"))
             if argument is None:
                 break
-            if name == "abs":
-                out[-1] = out[-1].removesuffix("\\abs") + "|{" + _arguments(argument) + "}|"
+            if name in _AROUND:
+                opening, closing = _AROUND[name]
+                out[-1] = out[-1].removesuffix(f"\\{name}") + opening + "{" + _arguments(argument) + "}" + closing
             else:
                 out.append("{" + _arguments(argument) + "}")
     return "".join(out) + text[position:]

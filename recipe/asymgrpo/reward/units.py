@@ -40,7 +40,7 @@ _COMPOUND = {"mph": "mile/hour", "kph": "km/hour", "kmh": "km/hour", "fps": "foo
 _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "squared": 2, "cubed": 3}
 # "5 is wrong", "5 or more", "5th": no units, and what they say is more than a number.
 _NO_UNITS = frozenset(
-    "is are was were be not no none if or and but to at than more less least most about over under plus minus times wrong right correct incorrect "
+    "is are was were be not no none if or and but to at than more less least most about over under below above beyond zero negative factorial plus minus times wrong right correct incorrect "
     "maybe perhaps either neither only up down with without for where when th st nd rd half hundred thousand million billion trillion dozen "
     "then so hence thus since because except remainder mod modulo base which that else otherwise does do has have false true error unknown impossible".split()
 )  # fmt: skip
@@ -50,7 +50,7 @@ _SINGULAR = {"feet": "foot", "inches": "inch", "centuries": "century"}
 PLAIN = frozenset(name for name in _BASES if len(name) > 1) | frozenset(_COMPOUND) | frozenset(_POWERS)
 """Words that are units without a ``\\text{}`` around them; one letter alone is a variable."""
 
-_PIECE = re.compile(r"«([^»]*)»|\^\{?(-?\d)\}?|(/)|(\\cdot|\s+)|(\\%|%)|(\^\{?\\circ\}?)")
+_PIECE = re.compile(r"«([^»]*)»\.?|\^\{?(-?\d)\}?|(/)|(\\cdot|\s+)|(\\%|%)|(\^\{?\\circ\}?)")
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,8 @@ def read_unit(text: str) -> Unit | None:
                 last = _BASES.get(name, (name, 1, Fraction(1)))
                 take(*last, sign * ahead * power)
             ahead = 1
+    if any(powers.get(name, 0) not in (0, 1) for name in ("percent", PI_180)):
+        return None
     names = tuple(sorted((name, power) for name, power in powers.items() if power and name not in _EMPTY))
     return Unit(factor, names)
 

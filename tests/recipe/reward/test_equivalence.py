@@ -54,6 +54,30 @@ def test_no_right_answer_is_refused_without_a_reason(kind, pool):
             assert verdict.equal != ("refused" in pair), pair
 
 
+HEDGES = ["{}, 17", "{} \\text{{ or }} 17", "17 \\Rightarrow {}", "{} \\to 17", "17 = {}", "17\\text{{ is wrong, it is }}{}", "\\text{{not }}{}",
+          "17\\mid {}", "17 \\text{{ then }} {}", "{} \\text{{ instead of }} 17", "{}\\quad 17", "{} \\text{{ if }} x > 17"]  # fmt: skip
+
+
+def _hedged(golds, pool):
+    accepted = []
+    for number, gold in enumerate(golds):
+        for place in range(number % 3, len(HEDGES), 3):
+            answer = HEDGES[place].format(gold)
+            if answer.strip() != "17 = 17" and pool.equal(gold, answer).equal:
+                accepted.append((gold, answer))
+    return accepted
+
+
+def test_a_second_candidate_beside_the_right_one_is_never_accepted(pool):
+    golds = sorted({pair["gold"] for pair in PAIRS})
+    assert _hedged(random.Random(1).sample(golds, 60), pool) == []
+
+
+@pytest.mark.slow
+def test_a_second_candidate_beside_any_right_one_is_never_accepted(pool):
+    assert _hedged(sorted({pair["gold"] for pair in PAIRS}), pool) == []
+
+
 def test_few_right_answers_are_refused():
     right = [pair for pair in PAIRS if pair["right"]]
     assert sum("refused" in pair for pair in right) <= 0.01 * len(right)
