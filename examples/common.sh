@@ -30,16 +30,10 @@ case $SCALE in
     *) die "SCALE=$SCALE is unknown; choose full or tiny" ;;
 esac
 
-whole_number() {
-    case ${!1} in '' | *[!0-9]* | 0*) die "$1=${!1} is not a whole number above 0" ;; esac
-}
-
 has_module() { "$PYTHON" -c "import $1" 2> /dev/null; }
 
 begin() {
-    whole_number NNODES
-    whole_number NGPUS_PER_NODE
-    whole_number STEPS
+    check_knobs
     choose_method "$@"
     choose_python
     [ "$NNODES" -eq 1 ] || [ -n "${RAY_ADDRESS:-}${DRY_RUN}" ] \
@@ -51,6 +45,9 @@ begin() {
         || die "KEEP=1: verl removes the older checkpoint before the newer one counts, and a crash in between loses both; KEEP=2"
     NAME=${RUN_NAME:-$NAME}
     RUN=$OUT/$SCRIPT/$NAME-seed$SEED
+    # Not among them: GPUs, steps, how often it validates and saves, and what only decides how fast it is.
+    compare_settings "$RUN" METHOD SCALE MODEL DATA SEED LR TRAIN_BATCH MINI_BATCH ROLLOUTS PROMPT_LENGTH RESPONSE_LENGTH \
+        VAL_SAMPLES
     [ -z "${RAY_ADDRESS:-}" ] || [ -n "$DRY_RUN" ] || check_cluster
     prepare_data
     choose_attention
@@ -160,6 +157,7 @@ launch() {
         echo "$RUN has finished; remove the folder to train it again, or choose another SEED"
         return
     fi
+    keep_settings "$RUN"
     echo "training: $RUN (log: $RUN/train.log)"
     "$PYTHON" -m verl_ext.watch --run "$RUN" --steps "$STEPS" --stall "${STALL:-3600}" "${watch[@]}" -- \
         "$PYTHON" -m verl.trainer.main_ppo "${overrides[@]}" || exit $?

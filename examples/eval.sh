@@ -15,4 +15,10 @@ source examples/common.sh
 choose_python
 DATA=${DATA:-$([ "$SCALE" = tiny ] && echo "$OUT/data" || echo outputs/data)}
 [ "$SCALE" = full ] || export VERL_PLATFORM=cpu
-"$PYTHON" examples/evaluate.py --data "$DATA" ${STEP:+--step "$STEP"} "$@"
+arguments=()
+for argument in "$@"; do # folders of trainings, the caller's, up to --
+    [ "$argument" != -- ] || { arguments+=("${@:${#arguments[@]}+1}"); break; }
+    if [ "${argument#/}" = "$argument" ] && [ -e "$CALLER/$argument" ]; then argument=$CALLER/$argument; fi
+    arguments+=("$argument")
+done
+"$PYTHON" examples/evaluate.py --data "$DATA" ${STEP:+--step "$STEP"} "${arguments[@]}"

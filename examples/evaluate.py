@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that a checko
 
 from recipe.asymgrpo.pass_at_k import Dump, describe, mean_pass_at_k
 from recipe.asymgrpo.report.runs import NoRunError, Run, read_run
+from verl_ext.hydra_text import quoted
 
 # Sets -> responses to a problem: more where there are few problems.
 PASSES = {("math500", "olympiadbench"): 5, ("aime24", "aime25", "amc23"): 10}
@@ -100,13 +101,13 @@ def evaluate(run: Path, step: int | None, data: Path, extra: Sequence[str]) -> P
     passes.pop((), None)
     if not passes:
         raise EvaluationError(f"{data} has none of {', '.join(COLUMNS)}.parquet; --data names another folder")
-    model = [f"actor_rollout_ref.model.path={merged_model(run, step)}"] if step else []
+    model = [f"actor_rollout_ref.model.path={quoted(merged_model(run, step))}"] if step else []
     for names, n in passes.items():
         folder = results / "+".join(names)
         if (folder / "0.jsonl").is_file():
             continue
         print(f"step {step}, {', '.join(names)}: {n} responses to each problem", flush=True)
-        files = ",".join(str(data / f"{name}.parquet") for name in names)
+        files = ",".join(quoted(data / f"{name}.parquet") for name in names)
         command = [sys.executable, "-m", "verl_ext.watch", "--run", str(folder), "--steps", "1"]
         command += ["--stall", "7200", "--max-probs-diff", "2", "--"]
         command += [sys.executable, "-m", "verl.trainer.main_ppo", *settings, *model]
@@ -119,9 +120,9 @@ def evaluate(run: Path, step: int | None, data: Path, extra: Sequence[str]) -> P
             "trainer.val_only=True",
             "trainer.val_before_train=True",
             "trainer.resume_mode=disable",
-            f"trainer.default_local_dir={folder}/checkpoints",
-            f"trainer.validation_data_dir={folder}",
-            f"hydra.run.dir={folder}/hydra",
+            f"trainer.default_local_dir={quoted(folder / 'checkpoints')}",
+            f"trainer.validation_data_dir={quoted(folder)}",
+            f"hydra.run.dir={quoted(folder / 'hydra')}",
             'trainer.logger=["console","file"]',
             *extra,
         ]
@@ -143,13 +144,24 @@ def accuracies(results: Path) -> dict[str, float]:
     return found
 
 
+def shown_evaluation(run: Path) -> Path | None:
+    """What the table shows of a run: of the evaluated checkpoints the best on MATH-500, as `evaluate` chooses; the last
+    one evaluated where the log knows none of them."""
+    evaluated = sorted((run / "evaluation").glob("step_*"), key=lambda path: path.stat().st_mtime)
+    steps = {int(path.name.removeprefix("step_")): path for path in evaluated}
+    try:
+        return steps[best_step(read_run(run), [step for step in steps if step])]
+    except (EvaluationError, NoRunError, OSError):
+        return evaluated[-1] if evaluated else None
+
+
 def table(runs: Sequence[Path]) -> str:
     """A Markdown table: a run a row, a set a column, accuracy in percent; the mean only where no set is missing."""
     lines = ["| run | step | " + " | ".join(COLUMNS) + " | mean |", "|---" * (len(COLUMNS) + 3) + "|"]
     for run in runs:
-        evaluated = sorted((run / "evaluation").glob("step_*"), key=lambda path: path.stat().st_mtime)
-        values = accuracies(evaluated[-1]) if evaluated else {}
-        step = evaluated[-1].name.removeprefix("step_") if evaluated else "not evaluated"
+        shown = shown_evaluation(run)
+        values = accuracies(shown) if shown else {}
+        step = shown.name.removeprefix("step_") if shown else "not evaluated"
         cells = [f"{100 * values[name]:.2f}" if name in values else "" for name in COLUMNS]
         mean = f"{100 * sum(values[name] for name in COLUMNS) / len(COLUMNS):.2f}" if all(cells) else ""
         lines.append(f"| {run.name} | {step} | " + " | ".join(cells) + f" | {mean} |")

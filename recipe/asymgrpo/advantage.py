@@ -24,6 +24,9 @@ observers: list[Callable[[Groups, Tensor, Tensor, Any], None]] = []
 """Called after every estimate with the groups, the (N,) advantages of their rows, the (B, T) mask and verl's
 `config.algorithm`, for diagnostics (verl_ext.driver_metrics). They must not raise and must change nothing."""
 
+find_config: Callable[[], Any] | None = None
+"""Asked for verl's `config.algorithm` where a call comes without one (verl_ext.configuration)."""
+
 
 @torch.no_grad()
 def compute_asym_grpo_advantage(
@@ -46,7 +49,8 @@ def compute_asym_grpo_advantage(
         token_level_rewards: (B, T).
         response_mask: (B, T) of bool, integers or floats; 0 where a token is not the model's.
         index: (B,) group id of each row; verl passes the batch's `uid`.
-        config: verl's `config.algorithm`; knobs are read below its `asym_grpo`, see `AsymGRPOConfig`.
+        config: verl's `config.algorithm`; knobs are read below its `asym_grpo`, see `AsymGRPOConfig`. Without one, that
+            of the trainer that is calling; a direct call without one has the defaults.
         **kwargs: what else verl hands to estimators (`reward_baselines`); unused.
 
     Returns:
@@ -54,9 +58,11 @@ def compute_asym_grpo_advantage(
         without gradient.
 
     Raises:
-        ConfigError: a knob is unknown or impossible.
+        ConfigError: a knob is unknown or impossible, or a trainer gives no configuration and none can be found.
         ValueError: `index` is missing, shapes disagree, or a counted row's reward is not finite.
     """
+    if config is None and find_config is not None:
+        config = find_config()
     knobs = AsymGRPOConfig.from_algorithm(config)
     _check_shapes(token_level_rewards, response_mask, index)
 
@@ -118,6 +124,17 @@ def _warn(config: Any, knobs: AsymGRPOConfig, groups: Groups, advantages: Tensor
             "asym_grpo: scores have more than two distinct values (here from %g to %g). They are binarised: "
             "score > %g is a success (here %d of %d responses). Move the line with %s.success_threshold.",
             *(scores.min(), scores.max(), knobs.success_threshold, groups.success.sum(), len(scores), PATH),
+        )
+    if len(scores) and bool(scores.min() != scores.max()) and bool((groups.success == groups.success[0]).all()):
+        values = scores.unique().tolist()
+        between = (values[0] + values[1]) / 2 if groups.success[0] else (values[-2] + values[-1]) / 2
+        _warn_once(
+            "asym_grpo: scores differ (%s), but all of them are %s %s.success_threshold=%g, so no group has both a "
+            "success and a failure and nothing is learned. To tell %g from %g: +%s.success_threshold=%g.",
+            ", ".join(f"{value:g}" for value in values[:8]) + (", ..." if len(values) > 8 else ""),
+            "above" if groups.success[0] else "not above",
+            *(PATH, knobs.success_threshold, *((values[1], values[0]) if groups.success[0] else values[:-3:-1])),
+            *(PATH, between),
         )
     pass_k = int(knobs.curve_knobs.get("pass_k", 0))
     below_k = groups.sizes[groups.sizes < pass_k]

@@ -91,7 +91,8 @@ def covariance_sums(groups: Groups, advantages: Tensor, log_probs: Tensor, respo
 
     In a group of n responses, Cov(log pi(y), A(y)) with divisor n - 1, where log pi(y) is the sum over the response's
     own tokens: the entropy change of one step on that prompt is -eta times it to first order (arXiv 2604.04894,
-    section on entropy dynamics). A group of one response has none.
+    section on entropy dynamics). A group of one response has none, nor one with a response that its policy could not
+    have sampled (-inf at a token, as top-k sampling and masked logits leave it).
 
     Args:
         groups: N counted rows in P groups.
@@ -109,7 +110,7 @@ def covariance_sums(groups: Groups, advantages: Tensor, log_probs: Tensor, respo
         return values - mean[groups.ids]
 
     products = torch.zeros(count, dtype=torch.float64).index_add_(0, groups.ids, centred(x) * centred(y))
-    pairs = groups.sizes > 1
+    pairs = (groups.sizes > 1) & products.isfinite()
     covariances = products[pairs] / (size[pairs] - 1)
     bins = bin_of(groups.successes, groups.sizes)[pairs]
     totals = torch.zeros(len(BINS), dtype=torch.float64).index_add_(0, bins, covariances)

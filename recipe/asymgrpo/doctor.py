@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import json
 import os
 import shutil
 import subprocess
@@ -37,6 +38,32 @@ OPTIONAL = {
 PROBE = (
     "import verl; from verl.trainer.ppo.core_algos import get_adv_estimator_fn as g; print(g('asym_grpo').__module__)"
 )
+# What the plugin leans on in verl: module, name, parameters that it uses, and whether a training can do without.
+LEANS_ON = (
+    ("verl.trainer.ppo.core_algos", "ADV_ESTIMATOR_REGISTRY", (), False),
+    ("verl.trainer.ppo.core_algos", "POLICY_LOSS_REGISTRY", (), False),
+    ("verl.trainer.ppo.core_algos", "agg_loss", ("loss_mat", "loss_mask", "loss_agg_mode"), False),
+    ("verl.workers.config", "PolicyLossConfig", (), False),
+    ("verl.utils.config", "validate_config", (), True),
+    ("verl.trainer.ppo.metric_utils", "compute_data_metrics", (), True),
+    ("verl.trainer.ppo.ray_trainer", "compute_advantage", (), True),
+)
+LEANING = """
+import importlib, inspect, json, sys
+missing = []
+for module, name, parameters, spare in json.loads(sys.argv[1]):
+    try:
+        found = getattr(importlib.import_module(module), name)
+        lacks = [p for p in parameters if p not in inspect.signature(found).parameters]
+        problem = f"has no parameter {', '.join(lacks)}" if lacks else ""
+    except Exception as error:
+        problem = f"is not there ({type(error).__name__})"
+    if problem:
+        missing.append([f"{module}.{name} {problem}", spare])
+print("LEANING", json.dumps(missing))
+"""
+# pytorch/pytorch #194976: a Python float that reaches an operator's scalar argument is baked into a compiled graph.
+BAKES_FLOATS = ((2, 8), (2, 15))
 MIN_DISK_GB, MIN_SHM_GB = 50, 2
 
 
@@ -81,7 +108,8 @@ def check_versions() -> list[Finding]:
         if version is None:
             found.append(Finding(FAIL, name, f"not installed in {sys.executable}: verl needs it"))
         elif not as_numbers(lowest) <= as_numbers(version) < as_numbers(beyond):
-            status = FAIL if name == "verl" else WARN
+            # An older verl lacks what a plugin needs; of a newer one `check_leaning` knows more than its number does.
+            status = FAIL if name == "verl" and as_numbers(version) < as_numbers(lowest) else WARN
             found.append(Finding(status, name, f"{version} is outside {lowest} to {beyond}; tested with {tested}"))
         else:
             found.append(Finding(OK, name, version if version.startswith(tested) else f"{version} (tested: {tested})"))
@@ -89,6 +117,34 @@ def check_versions() -> list[Finding]:
         version = version_of(name)
         found.append(Finding(OK, name, version) if version else Finding(WARN, name, f"not installed; {why}"))
     return found
+
+
+def check_leaning() -> list[Finding]:
+    """Whether verl still has what the plugin leans on, whatever its version."""
+    command = [sys.executable, "-c", LEANING, json.dumps(LEANS_ON)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    line = next((line for line in done.stdout.splitlines() if line.startswith("LEANING ")), None)
+    if line is None:
+        cause = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        return [Finding(FAIL, "verl's parts", f"they could not be looked at: {cause}")]
+    missing = json.loads(line.removeprefix("LEANING "))
+    if not missing:
+        return [Finding(OK, "verl's parts", f"all {len(LEANS_ON)} that the plugin leans on are there")]
+    lost = {True: "metrics or early checks will be missing", False: "the plugin cannot work with this verl"}
+    return [Finding(WARN if spare else FAIL, "verl's parts", f"{text}: {lost[spare]}") for text, spare in missing]
+
+
+def check_compiler() -> list[Finding]:
+    """Whether this torch may compile a loss of the user's own wrongly; ours is not concerned."""
+    version = version_of("torch") or ""
+    if not BAKES_FLOATS[0] <= as_numbers(version)[:2] < BAKES_FLOATS[1]:
+        return []
+    text = (
+        f"torch {version} may take a Python number in a compiled loss of yours (clamp's bounds, say) from an earlier "
+        "call or run (pytorch/pytorch #194976): pass it as a tensor, or set actor.use_torch_compile=False. "
+        "entropy_modulated is not concerned"
+    )
+    return [Finding(WARN, "torch.compile", text)]
 
 
 def check_plugin() -> list[Finding]:
@@ -227,8 +283,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-ray", action="store_true", help="start no Ray worker")
     parser.add_argument("--out", type=Path, default=Path("outputs"), help="where runs will be kept (default: outputs)")
     options = parser.parse_args(argv)
-    checks: list[Callable[[], list[Finding]]] = [check_versions, check_plugin, check_accelerator]
-    checks += [lambda: check_space(options.out), check_hub, check_wandb]
+    checks: list[Callable[[], list[Finding]]] = [check_versions, check_compiler, check_leaning, check_plugin]
+    checks += [check_accelerator, lambda: check_space(options.out), check_hub, check_wandb]
     if not options.no_ray:
         checks.append(check_ray)
     worst = OK

@@ -5,69 +5,19 @@ from __future__ import annotations
 import functools
 import logging
 import numbers
+import types
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from recipe.asymgrpo.config import read
+from recipe.asymgrpo.pooled import Pooled, covariance, ratio
 
 logger = logging.getLogger(f"verl.{__name__}")
 
 CHANNELS = ("positive", "negative")
-
-
-class Pooled(float):
-    """A statistic of many tokens that becomes the statistic of all of them when verl averages it.
-
-    verl takes the unweighted mean of a loss's metrics over micro-batches and ranks. That is wrong for a mean over the
-    tokens of a channel, of which every micro-batch has a different number, or none. This number carries the sums it
-    was computed from: adding two adds the sums, dividing by a count divides them all and so changes nothing. In a
-    NumPy array of objects (:meth:`boxed`) both are all that `np.mean` does.
-
-    Args:
-        finish: the statistic from the sums; 0.0 where there is no token. A function of a module, for pickling.
-        sums: additive over tokens.
-    """
-
-    finish: Callable[..., float]
-    sums: tuple[float, ...]
-
-    def __new__(cls, finish: Callable[..., float], sums: tuple[float, ...]) -> Pooled:
-        self = super().__new__(cls, finish(*sums))
-        self.finish, self.sums = finish, sums
-        return self
-
-    def __add__(self, other: Any) -> Any:
-        if isinstance(other, np.ndarray):  # a list of boxes becomes an array of boxes
-            other = other.item()
-        if not isinstance(other, Pooled):
-            return float(self) + other
-        return Pooled(self.finish, tuple(a + b for a, b in zip(self.sums, other.sums, strict=True)))
-
-    def __truediv__(self, count: Any) -> Any:
-        return Pooled(self.finish, tuple(value / float(count) for value in self.sums))
-
-    def __reduce__(self) -> tuple:
-        return Pooled, (self.finish, self.sums)
-
-    def boxed(self) -> np.ndarray:
-        """() array of this object: a value for verl's `Metric` whose arithmetic NumPy leaves to us."""
-        box = np.empty((), dtype=object)
-        box[()] = self
-        return box
-
-
-def ratio(part: float, whole: float) -> float:
-    """part / whole; 0 where there is nothing."""
-    return part / whole if whole else 0.0
-
-
-def covariance(xy: float, x: float, y: float, count: float) -> float:
-    """Population covariance from the sums of xy, x, y and 1; 0 where there is nothing."""
-    return xy / count - x / count * (y / count) if count else 0.0
 
 
 def compute_policy_loss_entropy_modulated(
@@ -106,9 +56,11 @@ def compute_policy_loss_entropy_modulated(
     Returns:
         The scalar loss, and metrics: those of `vanilla`, and for each channel (`positive`: A > 0, `negative`: A < 0)
         below ``actor/<channel>/``: `token_share`, `adv_abs` and `adv_abs_modulated` (|A| and |A'| a token),
-        `clipfrac`, `surprisal` (-log pi a token, nats), `logprob_increment` (log pi - log pi_old a token, nats) and
-        `cov_logprob_adv` (Cov of log pi_old and A over the channel's tokens). Each is a :class:`Pooled`: verl's mean
-        over micro-batches and ranks gives the value of the whole mini-batch. A channel without tokens gives 0.
+        `clipfrac`, `surprisal` (-log pi a token, nats), `logprob_increment` (log pi - log pi_old a token, nats),
+        `cov_logprob_adv` (Cov of log pi_old and A over the channel's tokens) and `infinite_share` (tokens without a
+        finite log-probability, which the three before leave out). Below ``actor/all/`` are vanilla's `clipfrac`,
+        `clipfrac_dual` and `ppo_kl` over all tokens. Each is a :class:`Pooled`: verl's mean over micro-batches and
+        ranks gives the value of the whole mini-batch. A channel without tokens gives 0.
 
     Raises:
         ConfigError: a knob is impossible.
@@ -128,28 +80,38 @@ def compute_policy_loss_entropy_modulated(
         raise ValueError(f"actor_rollout_ref.actor.clip_ratio_c={dual!r} bounds failures from above 1. Allowed: > 1.")
 
     info = dict(read(config, "global_batch_info") or {})
-    for count in ("batch_num_tokens", "global_batch_size"):
-        # As tensors: compiled code must not depend on a number that changes with every mini-batch.
-        if isinstance(info.get(count), numbers.Number):
-            info[count] = torch.tensor(info[count])
+    if None not in (info.get("batch_num_tokens"), info.get("global_batch_size")):
+        # With both counts agg_loss decides nothing by a number's value, so all of them may be tensors.
+        info = {name: _scalar(value) if isinstance(value, numbers.Number) else value for name, value in info.items()}
 
-    run = _compiled if read(config, "use_torch_compile") is not False else loss_and_sums
-    loss, sums = run(
+    compiled = read(config, "use_torch_compile") is not False
+    loss, sums = (functools.partial(_compiled, loss_agg_mode) if compiled else loss_and_sums)(
         old_log_prob,
         log_prob,
         advantages,
         response_mask,
         rollout_is_weights,
-        informative_coef=knobs.informative_coef,
-        spurious_coef=knobs.spurious_coef,
+        informative_coef=_scalar(knobs.informative_coef),
+        spurious_coef=_scalar(knobs.spurious_coef),
         # Rounding must not bring a cap close to 1 up to 1.
-        cap=min(knobs.modulation_cap, 1 - torch.finfo(advantages.dtype).eps),
-        clip_low=config.clip_ratio if low is None else low,
-        clip_high=config.clip_ratio if high is None else high,
-        clip_dual=dual,
+        cap=_scalar(min(knobs.modulation_cap, 1 - torch.finfo(advantages.dtype).eps)),
+        ratio_low=_scalar(1 - (config.clip_ratio if low is None else low), log_prob.device),
+        ratio_high=_scalar(1 + (config.clip_ratio if high is None else high), log_prob.device),
+        clip_dual=_scalar(dual),
         aggregate=functools.partial(agg_loss, loss_agg_mode=loss_agg_mode, **info),
     )
     return loss, _metrics(sums.tolist())
+
+
+def _scalar(number: Any, device: Any = "cpu") -> Tensor:
+    """() float64 tensor of a knob or a count.
+
+    No Python number whose value may differ between calls or runs enters compiled code: torch 2.8 to 2.14 may bake one
+    that reaches an operator's scalar argument, such as clamp's, into a graph whose cache key does not hold it, so that
+    a later run trains with an earlier one's (pytorch/pytorch #194976). Nothing is copied between devices: a kernel
+    that multiplies takes such a tensor of the CPU as an argument, and on an accelerator one is filled there.
+    """
+    return torch.full((), float(number), dtype=torch.float64, device=device)
 
 
 def loss_and_sums(
@@ -159,27 +121,29 @@ def loss_and_sums(
     response_mask: Tensor,
     rollout_is_weights: Tensor | None,
     *,
-    informative_coef: float,
-    spurious_coef: float,
-    cap: float,
-    clip_low: float,
-    clip_high: float,
-    clip_dual: float,
+    informative_coef: Tensor,
+    spurious_coef: Tensor,
+    cap: Tensor,
+    ratio_low: Tensor,
+    ratio_high: Tensor,
+    clip_dual: Tensor,
     aggregate: Callable[..., Tensor],
 ) -> tuple[Tensor, Tensor]:
-    """The loss as its definition reads, and the (20,) float64 sums over tokens that the metrics need.
+    """The loss as its definition reads, and the (24,) float64 sums over tokens that the metrics need.
 
-    All tensors are (B, T); `aggregate` is verl's `agg_loss` for this batch. Runs eagerly or compiled; the sums are one
-    tensor, so that they are one transfer.
+    Positional tensors are (B, T), the knobs (), those of the clip on the ratio's device, the others on the CPU;
+    `aggregate` is verl's `agg_loss` for this batch. Runs eagerly or compiled; the sums are one tensor, so that they are
+    one transfer.
     """
     mask = response_mask != 0
+    known = old_log_prob.isfinite() & log_prob.isfinite()
     modulated = modulate(advantages, old_log_prob, mask, informative_coef, spurious_coef, cap)
 
     increment = log_prob - old_log_prob
     bounded = increment.clamp(-20.0, 20.0)  # as vanilla, for stability
     probability_ratio = bounded.exp()
     unclipped = -modulated * probability_ratio
-    clipped = -modulated * probability_ratio.clamp(1 - clip_low, 1 + clip_high)
+    clipped = -modulated * probability_ratio.clamp(ratio_low, ratio_high)
     surrogate = torch.maximum(unclipped, clipped)
     floor = -modulated * clip_dual
     losses = torch.where(modulated < 0, torch.minimum(surrogate, floor), surrogate)
@@ -202,15 +166,18 @@ def loss_and_sums(
             (mask & is_dual_clipped, 1.0),
         ]
         for channel in (mask & (advantages > 0), mask & (advantages < 0)):
+            finite = channel & known
             totals += [
                 (channel, 1.0),
                 (channel, size),
                 (channel, modulated.abs()),
                 (channel & is_clipped, 1.0),
-                (channel, log_prob),
-                (channel, increment),
-                (channel, old_log_prob),
-                (channel, old_log_prob.to(dtype) * advantages),
+                (finite, 1.0),
+                (finite, log_prob),
+                (finite, increment),
+                (finite, old_log_prob),
+                (finite, size),
+                (finite, old_log_prob.to(dtype) * advantages),
             ]
         rows = [torch.where(where, value, 0.0).to(dtype).sum(-1) for where, value in totals]
         sums = torch.stack(rows).double().sum(-1)
@@ -219,13 +186,19 @@ def loss_and_sums(
 
 @torch.no_grad()
 def modulate(
-    advantages: Tensor, old_log_prob: Tensor, mask: Tensor, informative_coef: float, spurious_coef: float, cap: float
+    advantages: Tensor, old_log_prob: Tensor, mask: Tensor, informative_coef: Any, spurious_coef: Any, cap: Any
 ) -> Tensor:
-    """(B, T) A' of the definition, without gradient; its sign is that of `advantages`."""
-    count = mask.sum(-1, keepdim=True).clamp(min=1)
-    deviation = old_log_prob - torch.where(mask, old_log_prob, 0.0).sum(-1, keepdim=True) / count
-    shape = torch.where(advantages > 0, -informative_coef * deviation, spurious_coef * deviation)
-    bound = cap * advantages.abs()
+    """(B, T) A' of the definition, without gradient; its sign is that of `advantages`.
+
+    A token whose log-probability is not finite (top-k sampling, masked logits) is not modulated, nor part of a mean.
+    """
+    own = mask & old_log_prob.isfinite()
+    count = own.sum(-1, keepdim=True).clamp(min=1)
+    mean = torch.where(own, old_log_prob, 0.0).sum(-1, keepdim=True) / count
+    deviation = torch.where(own, old_log_prob - mean, 0.0)
+    # Knobs on the right: there a () tensor multiplies as a number does, in full precision beside bfloat16 too.
+    shape = torch.where(advantages > 0, deviation * -informative_coef, deviation * spurious_coef)
+    bound = advantages.abs() * cap
     return advantages + torch.minimum(torch.maximum(shape, -bound), bound)
 
 
@@ -236,35 +209,49 @@ def _metrics(sums: list[float]) -> dict[str, Any]:
         "actor/ppo_kl": kl / (tokens + 1e-8),
         "actor/pg_clipfrac_lower": dual_clipped / (tokens + 1e-8),
     }
+    pooled = {
+        "all/clipfrac": Pooled(ratio, (clipped, tokens)),
+        "all/clipfrac_dual": Pooled(ratio, (dual_clipped, tokens)),
+        "all/ppo_kl": Pooled(ratio, (kl, tokens)),
+    }
+    width = len(channels) // len(CHANNELS)
     for number, (channel, sign) in enumerate(zip(CHANNELS, (1, -1), strict=True)):
-        count, size, modulated, clips, log_prob, increment, old, old_adv = channels[8 * number : 8 * number + 8]
-        pooled = {
-            "token_share": Pooled(ratio, (count, tokens)),
-            "adv_abs": Pooled(ratio, (size, count)),
-            "adv_abs_modulated": Pooled(ratio, (modulated, count)),
-            "clipfrac": Pooled(ratio, (clips, count)),
-            "surprisal": Pooled(ratio, (-log_prob, count)),
-            "logprob_increment": Pooled(ratio, (increment, count)),
-            "cov_logprob_adv": Pooled(covariance, (old_adv, old, sign * size, count)),
+        count, size, modulated, clips, *log_probs = channels[width * number : width * (number + 1)]
+        finite, log_prob, increment, old, size_of_finite, old_adv = log_probs
+        pooled |= {
+            f"{channel}/token_share": Pooled(ratio, (count, tokens)),
+            f"{channel}/adv_abs": Pooled(ratio, (size, count)),
+            f"{channel}/adv_abs_modulated": Pooled(ratio, (modulated, count)),
+            f"{channel}/clipfrac": Pooled(ratio, (clips, count)),
+            f"{channel}/surprisal": Pooled(ratio, (-log_prob, finite)),
+            f"{channel}/logprob_increment": Pooled(ratio, (increment, finite)),
+            f"{channel}/cov_logprob_adv": Pooled(covariance, (old_adv, old, sign * size_of_finite, finite)),
+            f"{channel}/infinite_share": Pooled(ratio, (count - finite, count)),
         }
-        metrics |= {f"actor/{channel}/{name}": value.boxed() for name, value in pooled.items()}
-    return metrics
+    return metrics | {f"actor/{name}": value.boxed() for name, value in pooled.items()}
 
 
 @functools.cache
-def _compilation() -> Callable:
-    return torch.compile(loss_and_sums, dynamic=True)
+def _compilation(*choice: Any) -> Callable:
+    """A compiled copy of `loss_and_sums` for one choice of aggregation and dtypes.
+
+    A copy, because Dynamo stops compiling a code object after eight variants of it, with a warning.
+    """
+    code = loss_and_sums.__code__.replace()
+    copy = types.FunctionType(code, loss_and_sums.__globals__, loss_and_sums.__name__)
+    return torch.compile(copy, dynamic=True)
 
 
 _compile_failures: list[BaseException] = []
 """Why this process does not compile any more. With `_compilation`, the only state in this module."""
 
 
-def _compiled(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+def _compiled(loss_agg_mode: str, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
     """`loss_and_sums`, compiled; eager, after one warning, where this machine cannot compile."""
     if not _compile_failures:
         try:
-            return _compilation()(*args, **kwargs)
+            dtypes = (None if tensor is None else tensor.dtype for tensor in args)
+            return _compilation(loss_agg_mode, *dtypes)(*args, **kwargs)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:

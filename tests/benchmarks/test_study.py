@@ -4,8 +4,10 @@ import itertools
 import json
 import math
 import os
+import random
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,9 +17,21 @@ pytest.importorskip("verl")
 pytest.importorskip("reasoning_gym")
 yaml = pytest.importorskip("yaml")
 
-from benchmarks.study import analysis, experiments, light, runner  # noqa: E402
-from benchmarks.study.analysis import Claim, Estimate, Finding, Study  # noqa: E402
+from benchmarks.study import (  # noqa: E402
+    analysis,
+    claims,
+    engines,
+    experiments,
+    light,
+    long_tables,
+    measures,
+    runner,
+    scoring,
+    tables,
+)
+from benchmarks.study.claims import Claim, Finding  # noqa: E402
 from benchmarks.study.experiments import GROUPS, LEARNING_RATES, METHODS, TASKS, Experiment, Incomplete  # noqa: E402
+from benchmarks.study.measures import Estimate, Study  # noqa: E402
 from recipe.asymgrpo.data import procedural_rows  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,11 +72,16 @@ def grid(best=4e-4):
     return [finished(e, 0.6 if e.lr == best else 0.3) for e in GROUPS["grid"]([])]
 
 
+def long_grid(best=4e-4):
+    more = {"pass_at": {"1": 0.6, "8": 0.9, "32": 1.0}, "last": {"entropy": 0.2, "none_solved": 0.1}, "update_kl": 0.01}
+    return [finished(e, 0.6 if e.lr == best else 0.3, **more) for e in GROUPS["long_grid"]([])]
+
+
 # Experiments
 
 
 def test_every_experiment_is_listed_once_and_by_its_settings():
-    every = [e for name, group in GROUPS.items() for e in group(grid())]
+    every = [e for name, group in GROUPS.items() for e in group([*grid(), *long_grid()])]
     assert len({e.config_hash for e in every}) == len(every)
     assert every[0].config_hash == Experiment(**vars(every[0])).config_hash
     assert every[0].config_hash != Experiment(**{**vars(every[0]), "seed": 99}).config_hash
@@ -164,13 +183,74 @@ def test_sampled_tokens_are_those_of_the_policy(base, rows):
     assert (entropy >= 0).all()
 
 
-def test_scaling_to_the_mean_size_of_another_method():
-    mask = torch.tensor([[1.0, 1, 0], [1, 0, 0]])
-    own, other = torch.tensor([[4.0, 4, 0], [-1, 0, 0]]), torch.tensor([[1.0, 1, 0], [-1, 0, 0]])
-    scaled = light.same_mean_size(own, other, mask)
-    assert float(scaled.abs().sum()) == pytest.approx(float(other.abs().sum()))
-    assert torch.equal(scaled / own.where(own != 0, torch.ones(())), (own != 0) / 3.0)
-    assert torch.equal(light.same_mean_size(own * 0, other, mask), own * 0)
+def test_plain_sums_are_scored_as_the_scorer_does():
+    """Without sympy, on right and wrong sums in many spellings; what is no plain sum goes to the scorer itself."""
+    rng = random.Random(0)
+    rows = procedural_rows(train_size=60, val_size=4, task="countdown")["train"]
+    scorer, plain, right = scoring.Scorer(), 0, 0
+    for row in rows:
+        numbers = json.loads(row["extra_info"]["metadata"])["numbers"]
+        solution = row["reward_model"]["ground_truth"]
+        texts = [solution, solution.replace(" ", ""), f" {solution} ", solution + "+0", solution + " ="]
+        texts += ["", "1 2", "--1"]
+        texts += ["0" + solution, solution.replace("+", "-", 1), f"({solution})", solution + "\n", solution + "-"]
+        for _ in range(30):
+            drawn = rng.sample(numbers, len(numbers)) if rng.random() < 0.8 else rng.choices(range(10), k=4)
+            texts.append("".join(f"{rng.choice('+-')}{' ' * rng.randint(0, 1)}{n}" for n in drawn).lstrip("+-* "))
+            texts.append(rng.choice("0123456789+-*/ ()") + texts[-1])
+        for text in texts:
+            if scoring.is_plain(row, text):
+                plain += 1
+                assert scoring.plain_sum(row, text) == scoring.scored(row, text), (row, text)
+            assert scorer.score(row, text) == scorer.score(row, text) == scoring.scored(row, text)
+            right += scorer.score(row, text) == 1
+    assert plain > 2000
+    assert right > 120
+    assert not scoring.is_plain(rows[0] | {"data_source": "reasoning_gym/chain_sum"}, "1+2")
+
+
+def test_a_long_run_keeps_its_best_checkpoint(base, monkeypatch):
+    """By held-out pass@1 on selection prompts; what it does is measured on the others, with the weights it had."""
+    experiment = Experiment("long_final", "light", "grpo", METHODS["grpo"], "chain_sum", 1, 1e-3, 100)
+    policy, found = light.Policy(base), iter([0.2, 0.5, 0.4])
+    weight = next(iter(policy.model.parameters()))
+    seen = {}
+
+    def evaluate(policy, rows, samples, ks):
+        value = next(found, None)
+        seen[len(seen)] = float(weight.flatten()[0])
+        return {"1": value or 0.9, "8": 0.9, "32": 1.0}
+
+    monkeypatch.setattr(light, "evaluate", evaluate)
+    checkpoints = engines.Checkpoints(experiment)
+    for step in range(1, 151):
+        if step % 50 == 0:
+            with torch.no_grad():
+                weight += 1
+        checkpoints.look(policy, step)
+    result = checkpoints.found(policy)
+    assert [(step, values["1"]) for step, values in result["held_out"].items()] == [
+        ("50", 0.2),
+        ("100", 0.5),
+        ("150", 0.4),
+    ]
+    assert result["best"] == {"step": 100, "pass_at": {"1": 0.9, "8": 0.9, "32": 1.0}}
+    assert seen[3] == seen[1]
+
+
+def test_the_grid_of_a_long_run_grows_where_the_best_is_at_its_end():
+    rates = partial(experiments.long_learning_rates, method="grpo", task="countdown")
+    assert rates([]) == [1e-4, 2e-4, 4e-4, 8e-4]
+    assert rates(long_grid(4e-4)) == [1e-4, 2e-4, 4e-4, 8e-4]
+    assert rates(long_grid(8e-4)) == [1e-4, 2e-4, 4e-4, 8e-4, 1.6e-3]
+    assert rates(long_grid(1e-4)) == [5e-5, 1e-4, 2e-4, 4e-4, 8e-4]
+    with pytest.raises(Incomplete, match="--only long_grid"):
+        experiments.best_lr(long_grid(1e-4), "grpo", "countdown", "long_grid")
+    assert experiments.best_lr(long_grid(4e-4), "grpo", "countdown", "long_grid") == 4e-4
+    shown = long_tables.grid_table(Study(long_grid(4e-4)), "countdown").splitlines()
+    assert len(shown) == 2 + len(experiments.LONG_METHODS)
+    assert all(line.count("**") == 2 for line in shown[2:])
+    assert "3 seeds, selection prompts" in long_tables.headline_table(Study(long_grid(4e-4)))
 
 
 # The runner
@@ -214,18 +294,18 @@ def test_second_runner_is_refused(tmp_path):
 
 
 def test_a_run_that_fails_has_its_cause_in_the_results(tmp_path, monkeypatch, tiny_group):
-    monkeypatch.setattr(runner, "in_light", lambda *_: 1 / 0)
+    monkeypatch.setattr(engines, "in_light", lambda *_: 1 / 0)
     row = runner.perform(tiny_group[0], tmp_path)
     assert row["error"] == "ZeroDivisionError: division by zero"
     assert row["val_acc"] is None
     monkeypatch.setitem(GROUPS, "grid", GROUPS["tiny"])
     failed = row | {"group": "grid", "error": "ZeroDivisionError: division\nby zero"}
     study = Study([failed])
-    assert "1 GRPO chain_sum seed 1: ZeroDivisionError: division by zero |" in analysis.runs_table(study)
+    assert "1 GRPO chain_sum seed 1: ZeroDivisionError: division by zero |" in tables.runs_table(study)
     assert study.failed == [failed]
     good = finished(tiny_group[0]) | {"group": "grid"}
     again = Study([failed, good])
-    assert "by zero (run again) |" in analysis.runs_table(again)
+    assert "by zero (run again) |" in tables.runs_table(again)
     assert (again.failed, again.groups["grid"]) == ([], [good])
 
 
@@ -345,10 +425,10 @@ def test_measures():
         "steps": 10,
         "series": {"cov": [1.0, None, 2.0], "entropy_change": [-1.0, 9.0, -2.0]},
     }
-    assert analysis.steps_to(0.6)(row) == 8  # three of the last five
-    assert analysis.steps_to(1.1)(row) == 10
-    assert analysis.correlation(row) == pytest.approx(-1)
-    assert analysis.slope({0.0: 1.0, 0.5: 2.0, 1.0: 3.0}) == pytest.approx(2)
+    assert measures.steps_to(0.6)(row) == 8  # three of the last five
+    assert measures.steps_to(1.1)(row) == 10
+    assert measures.correlation(row) == pytest.approx(-1)
+    assert claims.slope({0.0: 1.0, 0.5: 2.0, 1.0: 3.0}) == pytest.approx(2)
 
 
 def test_a_planted_effect_is_found_with_its_sign_and_a_loser_is_shown():
@@ -358,10 +438,10 @@ def test_a_planted_effect_is_found_with_its_sign_and_a_loser_is_shown():
         pass_at = {str(k): min(1.0, value + k / 100) for k in (1, 8, 32)}
         results.append(finished(experiment, value, pass_at=pass_at))
     study = Study(results)
-    difference = study.difference("final", "asymgrpo", "grpo", "countdown", analysis.accuracy)
+    difference = study.difference("final", "asymgrpo", "grpo", "countdown", measures.accuracy)
     assert difference.mean == pytest.approx(0.1)
     assert difference.seeds == 10
-    shown = analysis.methods_table(study, "final", "countdown").splitlines()
+    shown = tables.methods_table(study, "final", "countdown").splitlines()
     assert shown[2].startswith("| AsymGRPO | 0.0004 | 10 | 0.625")
     assert len(shown) == 2 + len(METHODS)
 
@@ -382,7 +462,7 @@ def test_pages_are_filled_between_their_marks():
 def test_a_claim_without_results_does_not_hide_the_others():
     results = grid()
     results += [finished(e, 0.5) for e in GROUPS["final"](results) if e.method in ("asymgrpo", "grpo")]
-    lines = analysis.claims_table(Study(results)).splitlines()
+    lines = tables.claims_table(Study(results)).splitlines()
     (first,) = (line for line in lines if line.startswith("| **(a)**"))
     assert "**not supported**" in first
     (second,) = (line for line in lines if line.startswith("| **(b)**"))
@@ -393,19 +473,17 @@ def test_a_claim_without_results_does_not_hide_the_others():
     ("group", "words"),
     [
         ("verl", ", verl "),
-        ("equal", "light, equal mean"),
-        ("long", "five times as many steps |"),
-        ("long_equal", "five times as many steps, equal mean"),
+        ("long_final", "five times as many steps |"),
     ],
 )
 def test_other_runs_stand_beside_the_final_ones_as_far_as_they_are_there(group, words):
     results = grid()
     results += [finished(e, 0.5) for e in GROUPS["final"](results) if e.method in ("asymgrpo", "grpo")]
-    others = [finished(e, 0.6 + e.seed / 1000) for e in GROUPS[group](results)]
+    others = [finished(e, 0.6 + e.seed / 1000) for e in GROUPS[group]([*results, *long_grid()])]
     tasks = {row["task"] for row in others}
     for there, shown in (((), 0), (("asymgrpo",), 0), (("asymgrpo", "grpo"), len(tasks))):
         study = Study([*results, *(row for row in others if row["method"] in there and row["seed"] < 13)])
-        lines = [line for line in analysis.claims_table(study).splitlines() if line.startswith("| AsymGRPO minus GRPO")]
+        lines = [line for line in tables.claims_table(study).splitlines() if line.startswith("| AsymGRPO minus GRPO")]
         assert [words in line for line in lines].count(True) == shown
         assert len(lines) == len(TASKS) + shown
 
@@ -415,7 +493,7 @@ def test_engines_are_compared_where_both_have_run():
     results += [finished(e, 0.5) for e in GROUPS["final"](results) if e.method in ("asymgrpo", "grpo")]
     verl = [finished(e, 0.6 + e.seed / 1000) for e in GROUPS["verl"](results)]
     one = Study([*results, *(row for row in verl if row["seed"] == 11)])
-    assert analysis.agreement_table(one).splitlines()[2].endswith("| 0.611 (1) | 0.500 (10) | +0.111 |  |  |")
+    assert tables.agreement_table(one).splitlines()[2].endswith("| 0.611 (1) | 0.500 (10) | +0.111 |  |  |")
 
 
 @pytest.mark.parametrize(("name", "tables"), [("docs/results.md", 20), ("README.md", 1)])
@@ -430,7 +508,7 @@ def test_the_engines_agree_in_the_committed_results():
     for method in ("asymgrpo", "grpo"):
         rows = [
             line
-            for line in analysis.agreement_table(study).splitlines()
+            for line in tables.agreement_table(study).splitlines()
             if line.startswith(f"| {experiments.LABELS[method]} | pass@1")
         ]
         if not rows:
@@ -447,5 +525,6 @@ def test_committed_results_are_whole():
         assert row["engine"] in ("verl", "light")
         if not row.get("error"):
             assert 0 <= row["val_acc"] <= 1
-            assert len(row["curve"]) == row["steps"]
-            assert row["lr"] in (*LEARNING_RATES, 5e-6)
+            every = {"long_grid": 0, "long_final": engines.EVERY}.get(row["group"], 1)
+            assert len(row["curve"]) == (row["steps"] // every if every else 0)
+            assert row["lr"] in (*LEARNING_RATES, 5e-6) or row["group"].startswith("long_")

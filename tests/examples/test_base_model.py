@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +75,20 @@ def test_second_call_finds_the_first(base_model, made, monkeypatch, capsys):
     assert sum(result["groups"].values()) == pytest.approx(1, abs=1e-3)
     assert list(result["groups"]) == [str(c) for c in range(9)]
     assert result["settings"]["steps"] == 3
+
+
+@pytest.mark.parametrize("model", ["small", "countdown"])
+def test_the_quickstart_finds_the_committed_model(base_model, model, tmp_path, monkeypatch, capsys):
+    """By the hash of its settings: with other settings it would be made anew, and nobody would be told."""
+    for folder in (SCRIPT.parents[2] / "benchmarks/study/models").iterdir():
+        shutil.copytree(folder, tmp_path / folder.name)
+
+    def never(*_, **__):
+        raise AssertionError("it was made anew")
+
+    monkeypatch.setattr(base_model, "build_small", never)
+    assert base_model.main(["--model", model, "--val-size", "1200", "--out", str(tmp_path)]) == 0
+    assert Path(capsys.readouterr().out.splitlines()[-1]).name.startswith(f"{model}-")
 
 
 def test_interrupted_build_is_not_taken_for_a_model(base_model, tmp_path):

@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -71,3 +73,16 @@ def test_table(tmp_path, capsys):
     assert rows[2] == "| full | 10 | 50.00 | 20.00 | 100.00 | 0.00 | 30.00 | 40.00 |"
     assert rows[3] == "| part | 10 | 50.00 | 20.00 |  |  |  |  |"
     assert rows[4] == "| none | not evaluated |  |  |  |  |  |  |"
+
+
+def test_the_table_shows_the_best_of_what_was_evaluated_and_not_the_last(tmp_path):
+    """As eval.sh without STEP promises, also where another checkpoint or the first model was evaluated after it."""
+    run = make_run(tmp_path / "run", {0: 0.1, 10: 0.9, 20: 0.5}, [10, 20])
+    for age, (step, solved) in enumerate({10: 4, 20: 3, 0: 1}.items()):
+        folder = run / "evaluation" / f"step_{step}"
+        dump(folder / "math500", {"math500": [solved]}, 5)
+        os.utime(folder, (1e9 + age, 1e9 + age))
+    assert evaluate.table([run]).splitlines()[2].startswith("| run | 10 | 80.00 |")
+    for step in (10, 20):
+        shutil.rmtree(run / "evaluation" / f"step_{step}")
+    assert evaluate.table([run]).splitlines()[2].startswith("| run | 0 | 20.00 |")

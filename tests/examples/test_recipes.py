@@ -76,16 +76,44 @@ def test_dry_run_of_every_recipe_with_every_method(recipe, method, hand_over, ca
     assert ("entropy_modulated" in shown) == (method == "modulated")
 
 
-@pytest.mark.parametrize(
-    "path", ["it's", 'a "b"', "$(touch pwned)", "`touch pwned`", "a,b", "a=b", "{x}", "x;touch pwned"]
-)
-@pytest.mark.parametrize("knob", ["OUT", "DATA", "MODEL"])
-def test_a_path_that_hydra_cannot_read_is_named(path, knob, data, tmp_path):
-    done = run("run_qwen_7b", DRY_RUN="1", **{"DATA": str(data), knob: f"{tmp_path}/{path}"})
-    assert done.returncode == 1
-    assert f"{knob}={tmp_path}/{path}: Hydra cannot read this path" in done.stderr
-    assert not list(tmp_path.iterdir())
+AWKWARD = [
+    "it's",
+    'a "b"',
+    "$(touch pwned)",
+    "`touch pwned`",
+    "a,b",
+    "a=b",
+    "{x}",
+    "x;touch pwned",
+    "run (copy)",
+    "ü~&!^<",
+]
+
+
+@pytest.mark.parametrize("path", AWKWARD)
+def test_a_path_may_have_any_printable_letters(path, data, hand_over, tmp_path, capsys):
+    """It is read as it stands: by bash, which runs nothing in it, and by Hydra."""
+    folder = tmp_path / path
+    shutil.copytree(data, folder)
+    done, arguments = hand_over("run_qwen_7b", DATA=str(folder), OUT=str(folder / "out"))
+    assert done.returncode == 0, done.stderr
+    assert dry_run.main(arguments) == 0
+    shown = capsys.readouterr().out
+    assert f"checkpoints in {folder}/out/run_qwen_7b/paper-seed1/checkpoints" in shown
+    assert "1100 prompts" in shown
+    done, arguments = hand_over("run_qwen_7b", DATA=str(folder), MODEL=str(folder / "none"))
+    assert dry_run.main(arguments) == 1
+    assert f"there is no {folder}/none/config.json" in capsys.readouterr().err
     assert not (ROOT / "pwned").exists()
+    assert not (folder / "pwned").exists()
+
+
+@pytest.mark.parametrize("knob", ["OUT", "DATA", "MODEL"])
+def test_a_path_that_hydra_cannot_read_is_named(knob, data, tmp_path):
+    done = run("run_qwen_7b", DRY_RUN="1", **{"DATA": str(data), knob: f"{tmp_path}/${{x}}"})
+    assert done.returncode == 1
+    assert f"{knob}={tmp_path}/${{x}}: Hydra cannot read" in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_path_with_spaces(data, hand_over, tmp_path, capsys):
@@ -99,9 +127,9 @@ def test_a_path_with_spaces(data, hand_over, tmp_path, capsys):
 def test_a_running_cluster_gets_absolute_paths(data, hand_over):
     relative = os.path.relpath(data, ROOT)
     _, arguments = hand_over("run_qwen_7b", DATA=relative, OUT="outputs/x", RAY_ADDRESS="auto")
-    assert f"data.train_files={data}/train.parquet" in arguments
-    assert f"trainer.default_local_dir={ROOT}/outputs/x/run_qwen_7b/paper-seed1/checkpoints" in arguments
-    assert "actor_rollout_ref.model.path=Qwen/Qwen2.5-Math-7B" in arguments
+    assert f"data.train_files='{data}/train.parquet'" in arguments
+    assert f"trainer.default_local_dir='{ROOT}/outputs/x/run_qwen_7b/paper-seed1/checkpoints'" in arguments
+    assert "actor_rollout_ref.model.path='Qwen/Qwen2.5-Math-7B'" in arguments
 
 
 def test_dry_run_as_the_user_types_it(data):
@@ -155,6 +183,13 @@ def test_dry_run_names_a_mistake_in_one_line(mistake, hand_over, capsys):
     (line,) = [line for line in errors.splitlines() if line.startswith(("error: ", "run_qwen_7b.sh: "))]
     assert message in line
     assert "Traceback" not in errors
+
+
+def test_one_response_is_enough_where_the_curves_are_constant(hand_over, capsys):
+    for method, status in (("reinforce", 0), ("psr", 0), ("nsr", 0), ("grpo", 1)):
+        _, arguments = hand_over("run_qwen_7b", METHOD=method, ROLLOUTS="1")
+        assert dry_run.main(arguments) == status, method
+        assert ("of one response p is 0 or 1" in capsys.readouterr().out) == (status == 0)
 
 
 def test_a_failed_dry_run_as_the_user_types_it(data):

@@ -348,3 +348,35 @@ def test_ragged_groups(groups, beta_pos, beta_neg, signed, seed):
             else:
                 assert advantages[i] * sign >= 0
         assert torch.equal(advantages[own], run([rows[i] for i in own]))  # a group sees no other
+
+
+@pytest.mark.parametrize(
+    ("scores", "threshold", "told"),
+    [
+        ([1.0, 2.0, 1.0, 2.0], None, 1.5),  # format plus accuracy
+        ([0.0, 0.5, 0.5, 0.0], None, 0.25),
+        ([-1.0, 0.0, 0.0, -1.0], None, -0.5),
+        ([0.0, 0.1, 0.0, 0.1], None, 0.05),
+        ([0.6, 1.0, 0.6, 1.0], None, 0.8),
+        ([1.0, 1.0, 1.0, 1.0], None, None),  # all solved: nothing to say
+        ([0.0, 1.0, 0.0, 1.0], None, None),
+        ([0.0, 1.0, 0.0, 1.0], 2.0, 0.5),
+    ],
+)
+def test_scores_on_one_side_of_the_threshold_are_named_with_one_that_separates_them(scores, threshold, told, caplog):
+    reset_warnings()
+    rewards = torch.tensor(scores)[:, None]
+    knobs = {} if threshold is None else {"success_threshold": threshold}
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            compute_asym_grpo_advantage(rewards, torch.ones(4, 1), ["a"] * 4, {"asym_grpo": knobs})
+    found = [record.getMessage() for record in caplog.records if "nothing is learned" in record.getMessage()]
+    if told is None:
+        assert not found
+        return
+    assert len(found) == 1
+    assert f"+algorithm.asym_grpo.success_threshold={told:g}" in found[0]
+    advantages, _ = compute_asym_grpo_advantage(
+        rewards, torch.ones(4, 1), ["a"] * 4, {"asym_grpo": {"success_threshold": told}}
+    )
+    assert advantages.unique().numel() == 2

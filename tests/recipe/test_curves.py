@@ -15,7 +15,8 @@ import torch
 
 from recipe.asymgrpo.advantage import compute_asym_grpo_advantage
 from recipe.asymgrpo.config import AsymGRPOConfig
-from recipe.asymgrpo.curves import PANELS, PRESETS, curves, main, table
+from recipe.asymgrpo.curves import PRESETS, curves
+from recipe.asymgrpo.curves.draw import PANELS, main, table
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -136,3 +136,11 @@ def test_covariance_is_the_textbooks_in_each_group(rows, seed):
         expected["asymgrpo/cov_logprob_adv"] = statistics.fmean(every)
     assert {key: found[key] for key in expected} == pytest.approx(expected, rel=1e-5, abs=1e-6)
     assert set(found) - set(expected) == {"asymgrpo/groups", "asymgrpo/padding_rows"}
+
+
+def test_covariance_leaves_out_a_group_with_an_impossible_token():
+    groups, advantages, _ = make([("a", 1, 0.5), ("a", 0, -0.5), ("b", 1, 1.0), ("b", 0, -2.0)])
+    log_probs, mask = -torch.rand(4, 3), torch.ones(4, 3)
+    alone = covariance_sums(*make([("b", 1, 1.0), ("b", 0, -2.0)])[:2], log_probs[2:], mask[2:])
+    log_probs[0, 1] = float("-inf")
+    assert covariance_sums(groups, advantages, log_probs, mask) == alone

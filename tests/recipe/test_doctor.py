@@ -30,6 +30,31 @@ def test_here(tmp_path):
     assert verdict == "it can train; see the warnings"
 
 
+def test_a_newer_verl_is_judged_by_its_parts(monkeypatch):
+    """A version beyond the tested ones is a warning; what the plugin leans on decides."""
+    newer = {"verl": "0.10.0.dev0", "torch": "2.14.0", "vllm": "0.28.0", "ray": "2.60", "transformers": "5.10.4"}
+    monkeypatch.setattr(doctor, "version_of", newer.get)
+    assert {f.topic: f.status for f in doctor.check_versions()}["verl"] == WARN
+    assert one(doctor.check_leaning()).status == OK
+    core = "verl.trainer.ppo.core_algos"
+    gone = ((core, "NO_REGISTRY", (), False), (core, "agg_loss", ("flavour",), False), (core, "nowhere", (), True))
+    monkeypatch.setattr(doctor, "LEANS_ON", gone)
+    first, second, third = doctor.check_leaning()
+    assert (first.status, second.status, third.status) == (FAIL, FAIL, WARN)
+    assert "core_algos.NO_REGISTRY is not there" in first.text
+    assert "has no parameter flavour" in second.text
+
+
+@pytest.mark.parametrize(
+    ("version", "named"), [("2.7.1", 0), ("2.8.0", 1), ("2.13.0+cpu", 1), ("2.14.1", 1), ("2.15.0", 0)]
+)
+def test_torch_versions_that_bake_numbers_into_compiled_code(version, named, monkeypatch):
+    monkeypatch.setattr(doctor, "version_of", lambda name: version)
+    found = doctor.check_compiler()
+    assert len(found) == named
+    assert all("#194976" in finding.text for finding in found)
+
+
 def test_without_the_plugin(monkeypatch, capsys):
     monkeypatch.setenv("VERL_USE_EXTERNAL_PLUGINS", "none")
     finding = one(doctor.check_plugin())

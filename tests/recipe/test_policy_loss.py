@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import json
 import logging
 import math
 import pickle
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -209,7 +211,8 @@ def test_ragged_shapes_do_not_recompile_without_end():
         old, new, advantages, mask, _ = make_batch(2 + step, 3 + 2 * step, step)
         compiled(
             old, new.requires_grad_(), advantages, mask, None,
-            informative_coef=0.3, spurious_coef=0.1, cap=0.5, clip_low=0.2, clip_high=0.28, clip_dual=3.0,
+            informative_coef=torch.tensor(0.3), spurious_coef=torch.tensor(0.1), cap=torch.tensor(0.5),
+            ratio_low=torch.tensor(0.8), ratio_high=torch.tensor(1.28), clip_dual=torch.tensor(3.0),
             aggregate=partial(agg_loss, loss_agg_mode="token-mean", batch_num_tokens=torch.tensor(100 + step)),
         )  # fmt: skip
     assert counter.frame_count <= 2
@@ -223,7 +226,14 @@ def whole_batch_metrics(batch, config):
     modulated = modulate(advantages, old, mask, knobs.informative_coef, knobs.spurious_coef, knobs.modulation_cap)
     r = (new - old).exp()
     clipped = -modulated * r.clamp(1 - config.clip_ratio, 1 + config.clip_ratio) > -modulated * r
-    out = {}
+    out = {
+        "actor/all/clipfrac": clipped[mask].double().mean().item(),
+        "actor/all/clipfrac_dual": ((-modulated * r > -modulated * config.clip_ratio_c) & (modulated < 0))[mask]
+        .double()
+        .mean()
+        .item(),
+        "actor/all/ppo_kl": (old - new)[mask].mean().item(),
+    }
     for name, channel in (("positive", mask & (advantages > 0)), ("negative", mask & (advantages < 0))):
         count = channel.sum().item()
         a, logp = advantages[channel], old[channel]
@@ -239,6 +249,7 @@ def whole_batch_metrics(batch, config):
             f"actor/{name}/surprisal": of(-new),
             f"actor/{name}/logprob_increment": of(new - old),
             f"actor/{name}/cov_logprob_adv": ((logp - logp.mean()) * (a - a.mean())).mean().item() if count else 0.0,
+            f"actor/{name}/infinite_share": 0.0,
         }
     return out
 
@@ -291,7 +302,7 @@ def test_a_channel_without_tokens_gives_zero_and_no_nan():
         compute_policy_loss_entropy_modulated, (old, new, advantages.abs() + 1, mask, None), "token-mean", actor()
     )
     values = {key: float(value.item()) for key, value in metrics.items() if "/negative/" in key}
-    assert len(values) == 7
+    assert len(values) == 8
     assert set(values.values()) == {0.0}
 
 
@@ -303,11 +314,82 @@ def test_pooled_survives_the_mean_of_lists():
     assert Pooled(ratio, (1, 2)) + 1 == 1.5
 
 
+def test_a_logged_metric_is_a_number_to_every_logger():
+    """After verl's own reduction in each version: of a list of all values, or of Metrics over ranks."""
+    _, _, metrics = evaluate(compute_policy_loss_entropy_modulated, make_batch(4, 5), "token-mean", actor(knobs=KNOBS))
+    logged: dict = {}
+    for _ in range(3):
+        append_to_dict(logged, metrics)
+    logged = verl_metric.reduce_metrics(logged)
+    if hasattr(verl_metric, "Metric"):
+        mean = verl_metric.AggregationType.MEAN
+        ranks = [verl_metric.Metric.from_dict(metrics, aggregation=mean) for _ in range(2)]
+        together = {key: verl_metric.Metric.aggregate_dp([rank[key] for rank in ranks]) for key in ranks[0]}
+        logged |= {f"dp/{key}": value for key, value in together.items()}
+        logged |= {f"one/{key}": value for key, value in verl_metric.reduce_metrics(dict(ranks[0])).items()}
+    orjson, msgpack = pytest.importorskip("orjson"), pytest.importorskip("msgpack")
+    for key, value in logged.items():
+        assert type(value) in (float, np.float64), (key, type(value))
+        for there_and_back in (
+            lambda x: json.loads(json.dumps(x)),
+            lambda x: orjson.loads(orjson.dumps(x, option=orjson.OPT_SERIALIZE_NUMPY)),  # verl's logger `file`
+            lambda x: msgpack.unpackb(msgpack.packb(x)),
+            lambda x: pickle.loads(pickle.dumps(x)),
+            lambda x: np.asarray(x).item(),
+            lambda x: torch.tensor(x).item(),
+        ):
+            assert there_and_back(value) == pytest.approx(float(value), rel=1e-6), key
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("knobs", [{}, KNOBS], ids=["neutral", "modulated"])
+def test_a_token_without_a_finite_log_probability(knobs, compiled):
+    """As with top-k sampling or masked logits: vanilla's clamp bounds its ratio; here it is not modulated either."""
+    old, new, advantages, mask, _ = make_batch(6, 9, 4, torch.float32)
+    advantages, mask = advantages.clone(), mask.clone()
+    advantages[1], mask[1] = 0.7, True
+    old[0, 2] = old[1, 0] = new[1, 5] = float("-inf")
+    config = actor(compiled, knobs)
+    batch = (old, new, advantages, mask, None)
+    loss, gradient, metrics = evaluate(compute_policy_loss_entropy_modulated, batch, "token-mean", config)
+    assert loss.isfinite()
+    assert gradient.isfinite().all()
+    values = {key: float(value) for key, value in metrics.items()}
+    assert all(map(math.isfinite, values.values())), values
+    count = int((mask & (advantages > 0)).sum())
+    assert values["actor/positive/infinite_share"] == pytest.approx((2 + (advantages[0, 2] > 0).item()) / count)
+    if not knobs:
+        expected, expected_gradient, expected_metrics = evaluate(
+            compute_policy_loss_vanilla, batch, "token-mean", config
+        )
+        torch.testing.assert_close(loss, expected, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(gradient, expected_gradient, rtol=1e-6, atol=1e-6)
+        assert {key: values[key] for key in SHARED} == pytest.approx(expected_metrics, rel=1e-6, abs=1e-6)
+    coefficients = (0.7, 0.4, 0.6)
+    modulated = modulate(advantages, old, mask, *coefficients)
+    assert modulated[1, 0] == advantages[1, 0]
+    without = modulate(advantages[1:2, 1:], old[1:2, 1:], mask[1:2, 1:], *coefficients)
+    torch.testing.assert_close(modulated[1:2, 1:], without)
+
+
+@pytest.mark.parametrize("rubbish", [float("nan"), float("inf"), float("-inf")])
+def test_what_is_outside_the_mask_does_not_matter(rubbish):
+    old, new, advantages, mask, _ = make_batch(6, 9, 4, torch.float32)
+    config = actor(knobs=KNOBS)
+    clean = evaluate(compute_policy_loss_entropy_modulated, (old, new, advantages, mask, None), "token-mean", config)
+    old, advantages = torch.where(mask, old, rubbish), torch.where(mask, advantages, 0.0)
+    dirty = evaluate(compute_policy_loss_entropy_modulated, (old, new, advantages, mask, None), "token-mean", config)
+    assert torch.equal(clean[0], dirty[0])
+    assert {key: float(value) for key, value in clean[2].items()} == {
+        key: float(value) for key, value in dirty[2].items()
+    }
+
+
 def test_failed_compilation_is_one_warning_and_the_same_loss(monkeypatch, caplog):
     def no_compiler(*args, **kwargs):
         raise RuntimeError("no C++ compiler\nlong trace")
 
-    monkeypatch.setattr(policy_loss, "_compilation", lambda: no_compiler)
+    monkeypatch.setattr(policy_loss, "_compilation", lambda *choice: no_compiler)
     monkeypatch.setattr(policy_loss, "_compile_failures", [])
     batch = make_batch(4, 5)
     eager = evaluate(compute_policy_loss_entropy_modulated, batch, "token-mean", actor(False, KNOBS))[0]

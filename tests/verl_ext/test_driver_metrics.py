@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import sys
 import types
 
 import numpy as np
@@ -23,13 +25,24 @@ except ModuleNotFoundError as error:  # V1 came with verl 0.9
         raise
     trainer_base = utils = ray_trainer
 
-ORIGINAL_METRICS, ORIGINAL_ADVANTAGE = metric_utils.compute_data_metrics, ray_trainer.compute_advantage
+
+def original(function):
+    """verl's own, where the plugin has already been loaded and stands around it."""
+    return function.__wrapped__ if hasattr(function, "of_asym_grpo") else function
+
+
+ORIGINAL_METRICS, ORIGINAL_ADVANTAGE = map(original, (metric_utils.compute_data_metrics, ray_trainer.compute_advantage))
+SESSIONS = "compute_advantage_for_multi_trajectories"
+ORIGINAL_SESSIONS = original(getattr(utils, SESSIONS)) if hasattr(utils, SESSIONS) else None
 TRAINERS = list(dict.fromkeys((ray_trainer, trainer_base)))
 
 
 @pytest.fixture(autouse=True)
-def _fresh(monkeypatch, caplog):
-    """A process that has not called the estimator yet; verl's modules are put back afterwards."""
+def _fresh(monkeypatch, caplog, early):
+    """A process that has not called the estimator yet; verl's modules are put back afterwards.
+
+    `early`: the plugin was there before the trainers were imported. Else it wraps at the estimator's first call.
+    """
     caplog.set_level(logging.WARNING, driver_metrics.logger.name)
     monkeypatch.setattr(driver_metrics, "state", driver_metrics.State())
     monkeypatch.setattr(advantage, "observers", [])
@@ -37,7 +50,16 @@ def _fresh(monkeypatch, caplog):
         monkeypatch.setattr(module, "compute_data_metrics", ORIGINAL_METRICS)
     for module in (ray_trainer, utils):
         monkeypatch.setattr(module, "compute_advantage", ORIGINAL_ADVANTAGE)
+    for module in {utils, trainer_base} if ORIGINAL_SESSIONS else ():
+        monkeypatch.setattr(module, SESSIONS, ORIGINAL_SESSIONS)
+    if not early:
+        monkeypatch.setattr(driver_metrics, "after_import", lambda name, action: None)
     driver_metrics.install()
+
+
+@pytest.fixture(params=[True, False], ids=["early", "late"])
+def early(request):
+    return request.param
 
 
 def batch(successes=(1, 0, 0, 0, 1, 1), uids="aaaabb", tokens=4) -> DataProto:
@@ -74,12 +96,12 @@ def ours(metrics: dict) -> dict:
 
 
 @pytest.mark.parametrize("trainer", TRAINERS)
-def test_every_step_has_its_own_figures(trainer, caplog):
+def test_every_step_has_its_own_figures(trainer, caplog, early):
     first = step(trainer)
     assert first["critic/score/mean"] == pytest.approx(0.5)  # verl's own are there
     assert first["asymgrpo/all_solved"] == 0.5
     assert first["asymgrpo/truncated_groups"] == 1
-    assert "asymgrpo/cov_logprob_adv" not in first
+    assert ("asymgrpo/cov_logprob_adv" in first) == early  # else this step was already inside the function
     second = step(trainer, batch((0, 0, 0, 0, 1, 0)))
     assert second["asymgrpo/all_solved"] == 0
     assert second["asymgrpo/none_solved"] == 0.5
@@ -117,25 +139,82 @@ def warnings(caplog) -> list[str]:
     return [r.getMessage() for r in caplog.records if r.name == driver_metrics.logger.name]
 
 
+def hide(monkeypatch, name):
+    """As a verl that has renamed the function: no module has one of this name."""
+    for module in list(sys.modules.values()):
+        if callable(getattr(module, "__dict__", {}).get(name)):
+            monkeypatch.delitem(vars(module), name)
+
+
+def late_only(early):
+    if early:
+        pytest.skip("was wrapped before")
+
+
 @pytest.mark.parametrize("trainer", TRAINERS)
-def test_moved_function_is_one_warning(trainer, monkeypatch, caplog):
-    monkeypatch.delattr(metric_utils, "compute_data_metrics")
+def test_vanished_function_is_one_warning(trainer, monkeypatch, caplog, early):
+    late_only(early)
+    hide(monkeypatch, "compute_data_metrics")
+    compute = utils.compute_advantage if trainer is trainer_base else trainer.compute_advantage
     for _ in range(3):
-        assert not ours(step(trainer))
+        compute(batch(), adv_estimator="asym_grpo", config=CONFIG.algorithm)
     (warning,) = warnings(caplog)
     assert "metric_utils.compute_data_metrics is not where it was" in warning
 
 
 @pytest.mark.skipif(trainer_base is ray_trainer, reason="the only trainer has it where it was")
-def test_moved_advantage_costs_only_the_covariance(monkeypatch, caplog):
-    monkeypatch.setattr(utils, "compute_advantage", ORIGINAL_ADVANTAGE)
+@pytest.mark.parametrize("module", ["verl.trainer.ppo.trainer_utils", "elsewhere"])
+def test_moved_functions_are_found(module, monkeypatch, caplog, early):
+    """`compute_advantage` in another module, from which the trainer has imported it."""
+    moved = types.ModuleType(module)
+    moved.compute_advantage = ORIGINAL_ADVANTAGE
+    monkeypatch.setitem(sys.modules, module, moved)
     monkeypatch.delattr(ray_trainer, "compute_advantage")
-    for _ in range(3):
+    monkeypatch.setattr(utils, "compute_advantage", ORIGINAL_ADVANTAGE)
+    for _ in range(2):
         found = ours(step(trainer_base))
+    assert found["asymgrpo/groups"] == 2
+    assert "asymgrpo/cov_logprob_adv" in found
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("wraps", [True, False])
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_other_plugins_wrappers_in_any_order(trainer, before, wraps, monkeypatch, caplog, early):
+    """Another plugin has replaced both functions, in the trainer's module only, before ours is installed or after."""
+    calls = []
+
+    def around(function):
+        def theirs(*args, **kwargs):
+            calls.append(function)
+            return function(*args, **kwargs)
+
+        theirs.__name__ = function.__name__
+        return functools.wraps(function)(theirs) if wraps else theirs
+
+    def replace():
+        place = utils if trainer is trainer_base else trainer
+        monkeypatch.setattr(place, "compute_advantage", around(vars(place)["compute_advantage"]))
+        monkeypatch.setattr(trainer, "compute_data_metrics", around(vars(trainer)["compute_data_metrics"]))
+
+    if before:
+        for module in (metric_utils, *TRAINERS):
+            monkeypatch.setattr(module, "compute_data_metrics", ORIGINAL_METRICS)
+        for module in (ray_trainer, utils):
+            monkeypatch.setattr(module, "compute_advantage", ORIGINAL_ADVANTAGE)
+        advantage.observers.clear()
+        replace()
+        driver_metrics.install()
+    else:
+        replace()
+    for number in range(3):
+        found = ours(step(trainer))
         assert found["asymgrpo/groups"] == 2
-        assert "asymgrpo/cov_logprob_adv" not in found
-    (warning,) = warnings(caplog)
-    assert "ray_trainer.compute_advantage is not where it was" in warning
+        assert ("asymgrpo/cov_logprob_adv" in found) or number == 0
+        assert found["asymgrpo/all_solved"] == 0.5
+    assert len(calls) == 6
+    assert not caplog.records
 
 
 def test_changed_signature_and_result_are_one_warning(monkeypatch, caplog):
@@ -158,7 +237,7 @@ def test_changed_batch_of_compute_advantage_is_one_warning(monkeypatch, caplog):
         return types.SimpleNamespace(batch=None, data=data)
 
     changed.__name__ = "compute_advantage"
-    monkeypatch.setattr(ray_trainer, "compute_advantage", changed)
+    monkeypatch.setattr(ray_trainer, "compute_advantage", driver_metrics.with_covariance(changed))
     for _ in range(3):
         ray_trainer.compute_advantage(batch(), adv_estimator="asym_grpo", config=CONFIG.algorithm)
     assert len(warnings(caplog)) == 1
@@ -185,3 +264,57 @@ def test_nobody_reads_the_figures(monkeypatch, caplog):
 def test_installing_twice_counts_once():
     driver_metrics.install()
     assert len(advantage.observers) == 1
+
+
+def filtered(**rollout):
+    config = OmegaConf.create(OmegaConf.to_container(CONFIG))
+    config.data.max_prompt_length = 4
+    config.algorithm.filter_groups = {"enable": True, "metric": "acc"}
+    config.actor_rollout_ref = {"rollout": rollout}
+    return config
+
+
+def test_figures_of_groups_that_were_filtered_say_so(caplog):
+    found = ours(step(ray_trainer, config=filtered()))
+    assert found["asymgrpo/kept/all_solved"] == 0.5
+    assert found["asymgrpo/kept/pass_at/1"] > 0
+    assert not {key for key in found if key.startswith(("asymgrpo/none", "asymgrpo/pass_at", "asymgrpo/p_hist"))}
+    assert "asymgrpo/adv_positive" in found
+    (warning,) = warnings(caplog)
+    assert "asymgrpo/kept/..." in warning
+
+
+def test_truncation_is_left_out_where_the_model_length_ends_responses_first(caplog):
+    config = filtered(max_model_len=7)
+    config.algorithm.filter_groups.enable = False
+    assert "asymgrpo/truncated_groups" not in step(ray_trainer, config=config)
+    (warning,) = warnings(caplog)
+    assert "max_model_len=7" in warning
+    config.actor_rollout_ref.rollout.max_model_len = 8
+    assert step(ray_trainer, config=config)["asymgrpo/truncated_groups"] == 1
+
+
+@pytest.mark.skipif(ORIGINAL_SESSIONS is None, reason="this verl has no sessions of several outputs")
+@pytest.mark.parametrize("preset", ["grpo", "asymgrpo", "maxrl", "rloo", "reinforce"])
+def test_a_rollout_of_several_outputs_has_one_vote(preset, early):
+    """Four rollouts as seven rows, two right by their last outputs: p = 2/4, and each row has what its rollout has."""
+    keys = ["a_0_0", "a_0_1", "a_1_0", "a_2_1", "a_2_0", "a_2_2", "a_3_0", "pad1f_0_0"]
+    right = [0, 1, 0, 0, 0, 1, 0, 0]
+    data = batch(right, ["a"] * 7 + ["pad1f"])
+    data.batch["response_mask"][7] = 0
+    data.batch["response_mask"][4, 2:] = 0
+    config = OmegaConf.create({"algorithm": {"asym_grpo": {"preset": preset}}, "data": {"max_response_length": 4}})
+    if not early:
+        step(ray_trainer)
+    compute = functools.partial(vars(utils)[SESSIONS], data, batch_keys=keys, num_repeat=4)
+    found = compute(adv_estimator="asym_grpo", config=config.algorithm).batch["advantages"]
+    alone = batch([1, 0, 1, 0], "aaaa")
+    expected = ray_trainer.compute_advantage(alone, adv_estimator="asym_grpo", config=config.algorithm)
+    expected = expected.batch["advantages"][:, 0][[0, 0, 1, 2, 2, 2, 3]]
+    assert torch.equal(found[:7], expected[:, None] * data.batch["response_mask"][:7])
+    assert not found[7].any()
+    metrics = ours(trainer_base.compute_data_metrics(batch=data, use_critic=False))
+    assert metrics["asymgrpo/group_accuracy"] == 0.5
+    if preset == "grpo":
+        theirs = compute(adv_estimator="grpo", config=config.algorithm).batch["advantages"]
+        torch.testing.assert_close(found[:7] * (3 / 4) ** 0.5, theirs[:7], rtol=1e-5, atol=1e-5)

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from verl_ext import watch as train
+from verl_ext.watch import training as train
 
 WATCH = (sys.executable, "-m", "verl_ext.watch")
 
@@ -211,6 +211,7 @@ SPOIL = {
         checkpoint / "actor" / "optim_world_size_2_rank_1.pt"
     ).unlink(),
     "actor is missing or empty": lambda checkpoint: shutil.rmtree(checkpoint / "actor"),
+    "has no shard of the model": lambda checkpoint: [path.unlink() for path in checkpoint.glob("actor/model_*.pt")],
     "data.pt is missing": lambda checkpoint: (checkpoint / "data.pt").unlink(),
     "does not exist": shutil.rmtree,
     "says ''": lambda checkpoint: (checkpoint.parent / "latest_checkpointed_iteration.txt").write_text(""),

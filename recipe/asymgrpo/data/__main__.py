@@ -1,5 +1,5 @@
 import sys
 
-from recipe.asymgrpo.data import main
+from recipe.asymgrpo.data.command import main
 
 sys.exit(main())

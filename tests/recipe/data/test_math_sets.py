@@ -8,7 +8,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from recipe.asymgrpo import data
-from recipe.asymgrpo.data import DataError, Source, answer_of, main, prepare, question_key, read_local, sha256_of
+from recipe.asymgrpo.data import (
+    DataError,
+    Source,
+    answer_of,
+    main,
+    math_sets,
+    prepare,
+    question_key,
+    read_local,
+    sha256_of,
+)
 from recipe.asymgrpo.reward import compute_score
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -58,7 +68,7 @@ def test_ids_do_not_depend_on_order_or_layout(tmp_path):
     question = {"problem": "What is  $1+1$?", "answer": "2"}
     one = prepare(tmp_path / "a", {"amc23": lines(tmp_path / "a.jsonl", [question, {"problem": "b", "answer": "3"}])})
     other = lines(
-        tmp_path / "b.jsonl", [{"question": "B", "answer": 3.0}, {"question": "what is $1 + 1$?", "answer": 2}]
+        tmp_path / "b.jsonl", [{"question": "b.", "answer": 3.0}, {"question": "what is $1 + 1$?", "answer": 2}]
     )
     two = prepare(tmp_path / "b", {"amc23": other})
     ids = [
@@ -96,7 +106,7 @@ def test_the_training_set_has_no_question_of_an_evaluation_set(tmp_path):
     prepare(tmp_path, {"train": train})
     assert len(rows_of(tmp_path / "train.parquet")) == 5
     # Added later: the evaluation set stays whole, and the training set is made anew.
-    prepare(tmp_path, {"aime24": lines(tmp_path / "aime.jsonl", [{"problem": " Q3 ", "answer": "5"}])})
+    prepare(tmp_path, {"aime24": lines(tmp_path / "aime.jsonl", [{"problem": " q3. ", "answer": "5"}])})
     manifest = prepare(tmp_path, {"train": train})
     assert manifest["sets"]["train"]["rejected"] == {"in an evaluation set": 1}
     assert [row["extra_info"]["question"] for row in rows_of(tmp_path / "train.parquet")] == ["q0", "q1", "q2", "q4"]
@@ -155,8 +165,8 @@ def hub(tmp_path, monkeypatch):
         calls.append(source.repo)
         return real(source)
 
-    monkeypatch.setattr(data, "SETS", sets)
-    monkeypatch.setattr(data, "fetch", fetch)
+    monkeypatch.setattr(math_sets, "SETS", sets)
+    monkeypatch.setattr(math_sets, "fetch", fetch)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
     return calls
 
@@ -252,5 +262,82 @@ def test_answers_and_keys():
     assert answer_of({"answer": 0}) == "0"
     assert answer_of({"solution": r"first \boxed{1}, then \boxed{\frac{1}{2}}"}) == r"\frac{1}{2}"
     assert answer_of({}) == ""
-    assert question_key("What is $x$?") == question_key(" what  is x ?")
+    assert question_key("What is $x$?") == question_key(" what  is\nx ?")
+    assert question_key("Caf\u00e9?") == question_key("Cafe\u0301?")
+    for one, other in (
+        ("1.5", "15"),
+        ("f(1,2)", "f(12)"),
+        ("N", "n"),
+        ("1 1/2", "11/2"),
+        ("AB", "ab"),
+        (r"\Gamma", r"\gamma"),
+    ):
+        assert question_key(f"What is {one}?") != question_key(f"What is {other}?")
     assert question_key("x+1") != question_key("x-1")
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("raw", "answer"),
+    [
+        ({"answer": "48/2 = 24 clips in May.\n48+24 = 72 in all.\n#### 72"}, "72"),
+        ({"answer": "#### 1,000 "}, "1,000"),
+        ({"answer": r"We add them.\nSo it is $\boxed{7}$."}, "7"),
+        ({"answer": "We add them.\nSo it is seven."}, ""),
+        ({"answer": NAN}, ""),
+        ({"answer": NAN, "final_answer": "3"}, "3"),
+        ({"answer": ["1", None]}, ""),
+        ({"answer": [], "solution": r"\boxed{4}"}, "4"),
+        ({"answer": "", "solution": r"\boxed{4}"}, "4"),
+        ({"answer": "  ", "expected_answer": 5.0}, "5"),
+        ({"answer": ["2", "$-1$"]}, "2, -1"),
+        ({"answer": "nan"}, "nan"),  # a text is what it says
+    ],
+)
+def test_an_answer_that_is_none_is_not_taken_for_one(raw, answer):
+    assert answer_of(raw) == answer
+
+
+def test_an_empty_question_is_missing():
+    rows, rejected = data.math_rows(
+        "train", [{"problem": "", "question": "1+1?", "answer": "2"}, {"problem": NAN}], set()
+    )
+    assert [row["extra_info"]["question"] for row in rows] == ["1+1?"]
+    assert [row.reason for row in rejected] == ["no question"]
+
+
+FILES = {
+    "array.json": '[{"problem": "a"}, {"problem": "b"}]',
+    "pretty.json": '[\n  {\n    "problem": "a"\n  },\n  {"problem": "b"}\n]\n',
+    "bom.jsonl": '\ufeff{"problem": "a"}\r\n{"problem": "b"}\n',
+    "table.csv": '\ufeffproblem,answer\na,1\nb,"2\n3"\n',
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files_as_people_have_them(name, tmp_path):
+    (tmp_path / name).write_text(FILES[name], encoding="utf-8", newline="")
+    assert [row["problem"] for row in read_local(tmp_path / name)] == ["a", "b"]
+
+
+def test_a_pretty_printed_object_is_one_sentence(tmp_path):
+    (tmp_path / "x.json").write_text('{\n  "problem": "a"\n}\n')
+    with pytest.raises(DataError, match="one object on each line, or is an array"):
+        read_local(tmp_path / "x.json")
+
+
+def test_separators_of_lines_inside_a_text(tmp_path):
+    """U+2028 and U+0085 end no line of JSON; a rejected row with one does not make the folder unreadable."""
+    rows = [
+        {"problem": f"a{sign}b{answer}", "answer": answer}
+        for sign, answer in (("\u2028", "1"), ("\x85", "2"), ("\u2028", ""))
+    ]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8", newline="")
+    assert read_local(file) == rows
+    for _ in range(2):
+        manifest = prepare(tmp_path / "out", {"train": file}, force=True)
+    assert manifest["sets"]["train"]["rows"] == 2
+    assert len((tmp_path / "out" / "rejected.jsonl").read_text(encoding="utf-8").split("\n")) == 2

@@ -1,0 +1,128 @@
+"""The tables of the long runs: the grid of step sizes, the KL of an update, and the comparison on fresh seeds."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from functools import partial
+
+from benchmarks.study.experiments import (
+    LABELS,
+    LONG_METHODS,
+    LONG_STEPS,
+    Incomplete,
+    Result,
+    long_learning_rates,
+)
+from benchmarks.study.measures import Study, at_end, pass_at
+from benchmarks.study.tables import methods_table, table
+
+SHOWN = ("grpo", "asymgrpo", "modulated_0.3", "maxrl")
+"""README's columns."""
+
+
+def grid_runs(study: Study, method: str, task: str) -> dict[float, list[Result]]:
+    """The finished runs of a method's long grid by step size, those of its whole grid only."""
+    runs: dict[float, list[Result]] = {lr: [] for lr in long_learning_rates(study.rows, method, task)}
+    for row in study.groups["long_grid"]:
+        if (row["method"], row["task"], tuple(row["overrides"])) == (method, task, LONG_METHODS[method]):
+            runs.setdefault(row["lr"], []).append(row)
+    return runs
+
+
+def best_so_far(study: Study, method: str, task: str) -> tuple[float, list[Result]]:
+    """The step size with the best mean pass@1 on the selection prompts among those that were tried, and its runs.
+
+    Raises:
+        Incomplete: there is a step size without any run.
+    """
+    runs = grid_runs(study, method, task)
+    if not all(runs.values()):
+        raise Incomplete(f"{LABELS[method]} has step sizes without a run: run.sh --only long_grid")
+    return max(runs.items(), key=lambda item: statistics.fmean(row["val_acc"] for row in item[1]))
+
+
+def _mean(rows: list[Result], measure: Callable[[Result], float], digits: int = 3) -> str:
+    return f"{statistics.fmean(map(measure, rows)):.{digits}f}"
+
+
+def _passes(rows: list[Result]) -> str:
+    return " / ".join(_mean(rows, pass_at(k)) for k in (1, 8, 32))
+
+
+def grid_table(study: Study, task: str) -> str:
+    """pass@1 / @8 / @32 on the selection prompts by step size, means over the seeds so far; bold: the best pass@1."""
+    rates = sorted({lr for method in LONG_METHODS for lr in grid_runs(study, method, task)})
+    rows = []
+    for method in LONG_METHODS:
+        runs = grid_runs(study, method, task)
+        try:
+            best = best_so_far(study, method, task)[0]
+        except Incomplete:
+            best = None
+        cells = [LABELS[method]]
+        for lr in rates:
+            found = runs.get(lr, [])
+            text = f"{_passes(found)} ({len(found)})" if found else ""
+            cells.append(f"**{text}**" if lr == best else text)
+        if any(cells[1:]):
+            rows.append(cells)
+    if not rows:
+        raise Incomplete("no finished run: run.sh --only long_grid")
+    return table(("method", *(f"lr {lr:g}" for lr in rates)), rows)
+
+
+def kl_table(study: Study, task: str) -> str:
+    """What an update does at each method's best step size: how far it moves the policy, and what is left at the end."""
+    rows = []
+    for method in LONG_METHODS:
+        try:
+            lr, runs = best_so_far(study, method, task)
+        except Incomplete:
+            continue
+        cells = [f"{statistics.fmean(row['update_kl'] for row in runs):.4f}"]
+        for name in ("entropy", "none_solved"):
+            cells.append(_mean(runs, partial(_of_last, name)))
+        rows.append([LABELS[method], f"{lr:g}", str(len(runs)), *cells])
+    if not rows:
+        raise Incomplete("no finished run: run.sh --only long_grid")
+    return table(("method", "lr", "seeds", "KL of an update, nats a token", "entropy", "none solved"), rows)
+
+
+def final_table(study: Study, task: str) -> str:
+    """The comparison on fresh seeds and test prompts."""
+    if not any(row["task"] == task for row in study.groups["long_final"]):
+        raise Incomplete("no finished run: run.sh --only long_final, when the grid is complete")
+    return methods_table(study, "long_final", task)
+
+
+def headline_table(study: Study) -> str:
+    """README's, countdown in long runs: on fresh seeds where every shown method has them, else from the grid so far.
+
+    Raises:
+        Incomplete: neither is there.
+    """
+    task = "countdown"
+    fresh = {method: list(study.runs("long_final", method, task).values()) for method in SHOWN}
+    if all(fresh.values()):
+        chosen = {method: (rows[0]["lr"], rows) for method, rows in fresh.items()}
+        prompts, last = "test prompts", {"entropy": at_end("entropy"), "none_solved": at_end("none_solved")}
+    else:
+        chosen = {method: best_so_far(study, method, task) for method in SHOWN}
+        prompts = "selection prompts, on which the step sizes were chosen"
+        last = {name: partial(_of_last, name) for name in ("entropy", "none_solved")}
+    measures: dict[str, Callable[[Result], float]] = {f"pass@{k}": pass_at(k) for k in (1, 8, 32)}
+    measures |= {
+        "entropy, last steps, nats a token": last["entropy"],
+        "prompts unsolved, last steps": last["none_solved"],
+    }
+    header = ("", *(f"{LABELS[method]}, lr {lr:g}" for method, (lr, _) in chosen.items()))
+    rows = [[name, *(_mean(found, measure) for _, found in chosen.values())] for name, measure in measures.items()]
+    seeds = sorted({len(found) for _, found in chosen.values()})
+    counted = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    plural = "" if seeds == [1] else "s"
+    return f"Countdown, {LONG_STEPS[task]} steps, {counted} seed{plural}, {prompts}:\n\n{table(header, rows)}"
+
+
+def _of_last(name: str, row: Result) -> float:
+    return row["last"][name]

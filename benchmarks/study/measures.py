@@ -1,0 +1,138 @@
+"""What a training of the study measured, and estimates over seeds with their intervals."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.study.experiments import LONG_METHODS, METHODS, Incomplete, Result, settled
+from recipe.asymgrpo.report.comparison import smooth
+
+RESAMPLES = 10_000
+WINDOW = 5  # steps a training figure is averaged over
+DEFINITIONS = LONG_METHODS | METHODS
+TASK_NAMES = {"chain_sum": "sums", "countdown": "countdown"}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds with its 95 % bootstrap interval (percentile, seeds resampled with replacement)."""
+
+    mean: float
+    low: float
+    high: float
+    seeds: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Estimate:
+        """Of one value a seed.
+
+        Raises:
+            Incomplete: there are none.
+        """
+        if not values:
+            raise Incomplete("no finished run")
+        means = np.random.default_rng(0).choice(values, (RESAMPLES, len(values))).mean(1)
+        low, high = np.percentile(means, (2.5, 97.5))
+        return cls(statistics.fmean(values), float(low), float(high), len(values))
+
+    def text(self, digits: int = 3, sign: bool = False) -> str:
+        form = f"{'+' if sign else ''}.{digits}f"
+        return f"{self.mean:{form}} [{self.low:{form}}, {self.high:{form}}]"
+
+
+class Study:
+    """The results by group, and what is read off them."""
+
+    def __init__(self, results: Iterable[Result]):
+        self.rows = list(results)
+        self.settled = settled(self.rows)
+        self.failed = [row for row in self.settled if row.get("error")]
+        self.groups: dict[str, list[Result]] = defaultdict(list)
+        for row in self.settled:
+            if not row.get("error"):
+                self.groups[row["group"]].append(row)
+
+    def runs(self, group: str, method: str, task: str) -> dict[int, Result]:
+        """By seed. Rows of an older definition of the method do not count."""
+        return {
+            row["seed"]: row
+            for row in self.groups[group]
+            if (row["method"], row["task"]) == (method, task)
+            and tuple(row["overrides"]) == DEFINITIONS.get(method, tuple(row["overrides"]))
+        }
+
+    def estimate(self, group: str, method: str, task: str, measure: Callable[[Result], float]) -> Estimate:
+        return Estimate.of([measure(row) for row in self.runs(group, method, task).values()])
+
+    def difference(
+        self, group: str, method: str, other: str, task: str, measure: Callable[[Result], float]
+    ) -> Estimate:
+        """`method` minus `other`, paired by seed: a seed has the same order of prompts in both."""
+        a, b = self.runs(group, method, task), self.runs(group, other, task)
+        return Estimate.of([measure(a[seed]) - measure(b[seed]) for seed in self.paired(group, method, other, task)])
+
+    def paired(self, group: str, method: str, other: str, task: str) -> list[int]:
+        """The seeds that both methods have."""
+        return sorted(self.runs(group, method, task).keys() & self.runs(group, other, task).keys())
+
+
+def accuracy(row: Result) -> float:
+    """Held-out pass@1."""
+    return row["val_acc"]
+
+
+def pass_at(k: int) -> Callable[[Result], float]:
+    return lambda row: row["pass_at"][str(k)]
+
+
+def every(row: Result) -> int:
+    """How many steps a number of the run's curves is the mean of."""
+    return row["steps"] // len(row["curve"])
+
+
+def at_end(name: str) -> Callable[[Result], float]:
+    """Mean of the last `WINDOW` steps; of the last 20 where a curve has only every tenth."""
+    return lambda row: statistics.fmean(row["series"][name][-(WINDOW if every(row) == 1 else 2) :])
+
+
+def last_quarter(name: str) -> Callable[[Result], float]:
+    return lambda row: statistics.fmean(row["series"][name][-max(1, row["steps"] // 4) :])
+
+
+def whole(name: str) -> Callable[[Result], float]:
+    """Mean over all steps that have one."""
+    return lambda row: statistics.fmean(value for value in row["series"][name] if value is not None)
+
+
+def steps_to(threshold: float) -> Callable[[Result], float]:
+    """The first step at which the training accuracy, a mean of `WINDOW` steps, is at the threshold; the run's length
+    where it never is."""
+
+    def steps(row: Result) -> float:
+        size = every(row)
+        window = max(1, WINDOW // size)
+        curve = smooth(dict(enumerate(row["curve"], 1)), window)
+        return next((size * at for at, value in curve.items() if at >= window and value >= threshold), row["steps"])
+
+    return steps
+
+
+def correlation(row: Result) -> float:
+    """Pearson's r over the steps of a run between Cov(log pi, A) and the change of entropy by the step's update."""
+    pairs = [
+        (cov, change)
+        for cov, change in zip(row["series"]["cov"], row["series"]["entropy_change"], strict=True)
+        if cov is not None
+    ]
+    xs, ys = zip(*pairs, strict=True)
+    return statistics.correlation(xs, ys) if len(set(xs)) > 1 and len(set(ys)) > 1 else 0.0
+
+
+def gap_by_p(row: Result) -> float:
+    """Mean Cov(log pi, A) of groups with p >= 0.6 minus that of groups with p < 0.4."""
+    return whole("cov_p_high")(row) - whole("cov_p_low")(row)

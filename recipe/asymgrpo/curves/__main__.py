@@ -1,0 +1,5 @@
+import sys
+
+from recipe.asymgrpo.curves.draw import main
+
+sys.exit(main())

@@ -1,0 +1,43 @@
+"""Acting on a module as soon as it is imported."""
+
+import sys
+
+import pytest
+
+from verl_ext import after_import as hooks
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """The name of a module that can be imported, and is not."""
+    (tmp_path / "some_module_of_a_test.py").write_text("value = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield "some_module_of_a_test"
+    sys.modules.pop("some_module_of_a_test", None)
+
+
+def test_acts_once_after_the_module_and_before_who_asked_for_it(module):
+    seen = []
+    hooks.after_import(module, lambda found: seen.append(found.value))
+    hooks.after_import(module, lambda found: setattr(found, "value", 2))
+    assert seen == []
+    imported = __import__(module)
+    assert (seen, imported.value) == ([1], 2)
+    hooks.after_import(module, lambda found: seen.append(found.value))  # it is there
+    assert seen == [1, 2]
+
+
+def test_a_module_that_is_not_there_is_waited_for(module, tmp_path):
+    file = tmp_path / f"{module}.py"
+    text = file.read_text()
+    file.unlink()
+    seen = []
+    hooks.after_import(module, seen.append)
+    with pytest.raises(ModuleNotFoundError):
+        __import__(module)
+    file.write_text(text)
+    import importlib
+
+    importlib.invalidate_caches()
+    assert seen == []
+    assert __import__(module) is seen[0]

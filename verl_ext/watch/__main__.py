@@ -1,0 +1,5 @@
+import sys
+
+from verl_ext.watch.command import main
+
+sys.exit(main())
