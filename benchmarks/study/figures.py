@@ -12,7 +12,7 @@ from benchmarks.study import long_tables
 from benchmarks.study.experiments import BETAS, LABELS, LEARNING_RATES, METHODS, TASKS, Result
 from benchmarks.study.measures import TASK_NAMES, WINDOW, Study, accuracy, at_end, last_quarter, pass_at
 from recipe.asymgrpo.report.comparison import band, smooth
-from recipe.asymgrpo.report.figures import COLOURS
+from recipe.asymgrpo.report.painter import COLOURS, png
 
 CURVES = ("asymgrpo", "grpo", "reinforce", "pos_only", "neg_only")
 COLOUR = dict(zip(CURVES, COLOURS, strict=False))
@@ -53,7 +53,7 @@ def draw(study: Study, folder: Path) -> list[Path]:
             continue
         figure = painter(plt, study)
         path = folder / f"{name}.png"
-        figure.savefig(path, dpi=120, metadata={"Software": None})
+        path.write_bytes(png(figure, dpi=120))
         plt.close(figure)
         written.append(path)
     return written
