@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.study import long_tables
-from benchmarks.study.experiments import BETAS, LABELS, LEARNING_RATES, METHODS, TASKS, Result
+from benchmarks.study.experiments import BETAS, LABELS, LEARNING_RATES, LONG_LEARNING_RATES, METHODS, TASKS, Result
 from benchmarks.study.measures import TASK_NAMES, WINDOW, Study, accuracy, at_end, last_quarter, pass_at
 from recipe.asymgrpo.report.comparison import band, smooth
-from recipe.asymgrpo.report.figures import COLOURS
+from recipe.asymgrpo.report.painter import COLOURS, png
 
 CURVES = ("asymgrpo", "grpo", "reinforce", "pos_only", "neg_only")
 COLOUR = dict(zip(CURVES, COLOURS, strict=False))
@@ -53,7 +53,7 @@ def draw(study: Study, folder: Path) -> list[Path]:
             continue
         figure = painter(plt, study)
         path = folder / f"{name}.png"
-        figure.savefig(path, dpi=120, metadata={"Software": None})
+        path.write_bytes(png(figure, dpi=120))
         plt.close(figure)
         written.append(path)
     return written
@@ -227,6 +227,8 @@ def long_step_sizes(plt: Any, study: Study) -> Any:
             for lr, values in points.items():
                 axis.plot([lr] * len(values), values, ".", color=colour, alpha=0.5)
         axis.set(xscale="log", xlabel="learning rate", title=f"pass@{k}")
+        axis.minorticks_off()
+        axis.set_xticks(LONG_LEARNING_RATES, [f"{lr:g}" for lr in LONG_LEARNING_RATES])
         axis.grid(alpha=0.3)
     axes[0].legend(frameon=False)
     return figure
