@@ -131,9 +131,27 @@ def plain(text: str) -> str:
     return re.sub(rf"(?:\s|(?<!\.)\.|[,;{ROW}])+$", "", text).strip()
 
 
+_MAX_BETWEEN = 120
+# One piece of what may stand between boxes that belong together; a separator is among them.
 _BETWEEN = re.compile(
-    r"[\s$.\\()\[\]]*(?:,|;|\band\b|\bor\b|\\text\{\s*,?\s*(?:and|or)\s*\})[\s$.\\()\[\],;]*(?:(?:and|or)\b|\\text\{\s*(?:and|or)\s*\})?(?:[\s$\\()\[\]]|\bx\s*=|[a-z]_?\d?\s*=)*"
+    r"(?P<separator>[,;]|\\text\{\s*,?\s*(?:and|or)\s*\}|(?<![a-zA-Z])(?:and|or)(?![a-zA-Z]))"
+    r"|[\s$.\\()\[\]]|[a-z]_?\d?\s*="
 )
+
+
+def _joins(between: str) -> bool:
+    """Whether boxes with this between them are parts of one answer. Looks at each character once."""
+    if len(between) > _MAX_BETWEEN:
+        return False
+    between = re.sub(r"\\q?quad", " ", between)
+    position, separated = 0, False
+    while position < len(between):
+        found = _BETWEEN.match(between, position)
+        if found is None:
+            return False
+        separated |= found["separator"] is not None
+        position = found.end()
+    return separated
 
 
 def last_boxes(text: str, accept: Callable[[str], bool] = bool, most: int = 16) -> str:
@@ -144,7 +162,7 @@ def last_boxes(text: str, accept: Callable[[str], bool] = bool, most: int = 16) 
         content = content_of(text, match)
         if content is None or not accept(content):
             continue
-        if found and not _BETWEEN.fullmatch(re.sub(r"\\q?quad", " ", text[_end_of(text, match) : following])):
+        if found and not _joins(text[_end_of(text, match) : following]):
             break
         found.insert(0, content)
         following = match.start()

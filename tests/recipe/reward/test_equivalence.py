@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -126,6 +127,18 @@ def test_the_other_reasons():
 )  # fmt: skip
 def test_the_last_box_with_an_answer(text, expected):
     assert last_boxed(text) == expected
+
+
+@pytest.mark.parametrize(
+    "filler", [" ", ",", ", ", "[", "x=", "x = ", "and ", "$", "\\quad ", "\\text{and}", "a_1=", "\\boxed{", "answer "]
+)
+def test_what_stands_between_boxes_takes_no_time(filler):
+    """Boxes are found in the process that asks, where no limit ends a regular expression."""
+    for text in ("\\boxed{{1}},{}!\\boxed{{2}}", "\\boxed{{1}}{}\\boxed{{2}}", "\\boxed{{1}}{}", "\\boxed{{{}}}", "{}"):
+        for count in (25, 115 // len(filler), 16_000 // len(filler)):
+            began = time.perf_counter()
+            last_boxed(text.format(filler * count))
+            assert time.perf_counter() - began < 1.0
 
 
 def test_guesses_in_several_boxes_are_no_answer():
