@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from recipe.asymgrpo.reward.text import last_boxes
+from recipe.asymgrpo.reward.spelling import last_boxes
 from recipe.asymgrpo.reward.workers import MAX_CHARS
 
 # Scorers parse what they are given. The answer stands at the end of a response, and is short.

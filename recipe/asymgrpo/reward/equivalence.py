@@ -28,8 +28,8 @@ from recipe.asymgrpo.reward.numeric import same_value
 from recipe.asymgrpo.reward.reading import Policy, read
 from recipe.asymgrpo.reward.relations import asked_for, same_relation
 from recipe.asymgrpo.reward.scalar import NotRead
-from recipe.asymgrpo.reward.spelling import spaced_numbers, with_words_of
-from recipe.asymgrpo.reward.text import last_boxes, plain
+from recipe.asymgrpo.reward.spelling import last_boxes, spaced_numbers, with_words_of
+from recipe.asymgrpo.reward.text import plain
 
 EQUAL = ("equal text", "equal value", "equal words")
 """Reasons of a right answer."""

@@ -1,8 +1,9 @@
-r"""What stands around an answer, brackets, and the quickest look at whether two texts are the same."""
+r"""What stands around an answer: its box, brackets, signs; and the quickest look at whether two texts are the same."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from recipe.asymgrpo.reward.units import PLAIN
 
@@ -99,3 +100,69 @@ def spaced_numbers(left: str, right: str) -> bool:
         for a, _, b in zip(text, text[1:] + " ", text[2:] + "  ", strict=False)
         if _ == " "
     )
+
+
+BOX = re.compile(r"\\f?box(?:ed)?\s*(?:\{|(?=[0-9+-])|\s(?=\S))")
+_BARE = re.compile(r"[-+]?(?:\d(?:[\d,]*\d)?(?:\.\d+)?|[A-Za-z])(?![\w\\{])")
+_MAX_BETWEEN = 120
+# One piece of what may stand between boxes that belong together; a separator is among them.
+_BETWEEN = re.compile(
+    r"(?P<separator>[,;]|\\text\{\s*,?\s*(?:and|or)\s*\}|(?<![a-zA-Z])(?:and|or)(?![a-zA-Z]))"
+    r"|[\s$.\\()\[\]]|[a-z]_?\d?\s*="
+)
+
+
+def _joins(between: str) -> bool:
+    """Whether boxes with this between them are parts of one answer. Looks at each character once."""
+    if len(between) > _MAX_BETWEEN:
+        return False
+    between = re.sub(r"\\q?quad", " ", between)
+    position, separated = 0, False
+    while position < len(between):
+        found = _BETWEEN.match(between, position)
+        if found is None:
+            return False
+        separated |= found["separator"] is not None
+        position = found.end()
+    return separated
+
+
+def last_boxes(text: str, accept: Callable[[str], bool] = bool, most: int = 16) -> str:
+    """The last box whose content is accepted, with those that a comma, "and" or "or" joins to it; else ""."""
+    found: list[str] = []
+    following = len(text)
+    for match in reversed(list(BOX.finditer(text))[-most:]):
+        content = content_of(text, match)
+        if content is None or not accept(content):
+            continue
+        if found and not _joins(text[_end_of(text, match) : following]):
+            break
+        found.insert(0, content)
+        following = match.start()
+    return ", ".join(found)
+
+
+def _end_of(text: str, box: re.Match[str]) -> int:
+    if not box.group().endswith("{"):
+        bare = _BARE.match(text, box.end())
+        return bare.end() if bare else box.end()
+    depth, position = 0, box.end()
+    while position < len(text):
+        if text[position] == "\\":
+            position += 1
+        elif text[position] == "{":
+            depth += 1
+        elif text[position] == "}":
+            if depth == 0:
+                return position + 1
+            depth -= 1
+        position += 1
+    return -1
+
+
+def content_of(text: str, box: re.Match[str]) -> str | None:
+    """What stands in a box that `BOX` found; None where it does not close."""
+    end = _end_of(text, box)
+    if end < 0 or end == box.end():
+        return None
+    return text[box.end() : end - 1].strip() if box.group().endswith("{") else text[box.end() : end]
