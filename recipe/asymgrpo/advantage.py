@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from recipe.asymgrpo.config import PATH, AsymGRPOConfig, read
+from recipe.asymgrpo.config import NO_SIGNAL_STEPS, PATH, AsymGRPOConfig, ConfigError, read
 from recipe.asymgrpo.curves import curves
 from recipe.asymgrpo.groups import Groups, counted_rows, form_groups
 
@@ -20,12 +20,18 @@ logger = logging.getLogger(f"verl.{__name__}")
 _warned: set[str] = set()
 """Which warnings this process has given: each is given once per run."""
 
+_steps_without_signal = 0
+"""How many calls, up to the last, had no advantage but 0."""
+
 observers: list[Callable[[Groups, Tensor, Tensor, Any], None]] = []
 """Called after every estimate with the groups, the (N,) advantages of their rows, the (B, T) mask and verl's
 `config.algorithm`, for diagnostics (verl_ext.driver_metrics). They must not raise and must change nothing."""
 
 find_config: Callable[[], Any] | None = None
 """Asked for verl's `config.algorithm` where a call comes without one (verl_ext.configuration)."""
+
+find_verdicts: Callable[[str, int], Sequence[Any] | None] | None = None
+"""Asked for the B values of `success_key` where a call comes without them (verl_ext.verdicts)."""
 
 
 @torch.no_grad()
@@ -41,8 +47,9 @@ def compute_asym_grpo_advantage(
         success:  A = + ((1 - p) / p) ** beta_pos
         failure:  A = - (p / (1 - p)) ** beta_neg
 
-    A success is a score (sum of a row's rewards) above `success_threshold`. Only rows with at least one token in the
-    mask count; the others get 0. Boundary groups and the other presets: see `recipe.asymgrpo.curves`.
+    A success is a score above `success_threshold`: the sum of a row's rewards, or with `success_key` what the reward
+    function returned under that name, so that shaping the reward changes no advantage. Only rows with at least one
+    token in the mask count; the others get 0. Boundary groups and the other presets: see `recipe.asymgrpo.curves`.
     |A| never exceeds `max_abs_advantage`, nor the largest finite number of the dtype.
 
     Args:
@@ -51,15 +58,18 @@ def compute_asym_grpo_advantage(
         index: (B,) group id of each row; verl passes the batch's `uid`.
         config: verl's `config.algorithm`; knobs are read below its `asym_grpo`, see `AsymGRPOConfig`. Without one, that
             of the trainer that is calling; a direct call without one has the defaults.
-        **kwargs: what else verl hands to estimators (`reward_baselines`); unused.
+        **kwargs: what else verl hands to estimators. Of it only `non_tensor_batch` is used, a mapping to (B,) values,
+            for `success_key`; without it they are those of the trainer that is calling.
 
     Returns:
         advantages and returns: one (B, T) tensor twice, as verl's grpo does, in the rewards' dtype, on their device,
         without gradient.
 
     Raises:
-        ConfigError: a knob is unknown or impossible, or a trainer gives no configuration and none can be found.
-        ValueError: `index` is missing, shapes disagree, or a counted row's reward is not finite.
+        ConfigError: a knob is unknown or impossible, a trainer gives no configuration and none can be found, or it has
+            no values of `success_key`.
+        ValueError: `index` is missing, shapes disagree, or a counted row's score is not a finite number.
+        RuntimeError: `on_no_signal` is `raise`, and nothing was learned for `NO_SIGNAL_STEPS` calls.
     """
     if config is None and find_config is not None:
         config = find_config()
@@ -68,11 +78,14 @@ def compute_asym_grpo_advantage(
 
     dtype = token_level_rewards.dtype if token_level_rewards.is_floating_point() else torch.get_default_dtype()
     mask = response_mask.to(dtype)
-    scores = token_level_rewards.sum(-1)
-    groups = form_groups(scores, counted_rows(mask), index, knobs.success_threshold)
+    key = knobs.success_key
+    values = None if key is None else _verdicts(key, len(mask), kwargs.get("non_tensor_batch"))
+    scores = token_level_rewards.sum(-1) if values is None else values
+    groups = form_groups(scores, counted_rows(mask), index, knobs.success_threshold, score=key or "reward")
     f, g = curves(knobs, groups.successes, groups.sizes)
     counted = torch.where(groups.success, f[groups.ids], -g[groups.ids])
     _warn(config, knobs, groups, counted)
+    _end_without_signal(knobs, groups, counted)
 
     bound = min(knobs.max_abs_advantage or float("inf"), torch.finfo(dtype).max)
     counted = counted.clamp(-bound, bound)
@@ -88,8 +101,33 @@ def compute_asym_grpo_advantage(
 
 
 def reset_warnings() -> None:
-    """Lets every once-per-run warning be given again."""
+    """Lets every once-per-run warning be given again, as at the start of a run."""
+    global _steps_without_signal
     _warned.clear()
+    _steps_without_signal = 0
+
+
+def _verdicts(key: str, rows: int, non_tensor_batch: Any) -> Tensor:
+    """(B,) float64 of what the reward function returned as `key`; NaN where that is not a number."""
+    values = (non_tensor_batch or {}).get(key)
+    if values is None and find_verdicts is not None:
+        values = find_verdicts(key, rows)
+    if values is None or len(values) != rows:
+        raise ConfigError(
+            f"{PATH}.success_key={key}: there is no such value for each of the {rows} responses. The reward function "
+            f"must return a dict with {key!r} for every response, and the trainer must keep it (non_tensor_batch, or "
+            "V1's extra_fields)."
+        )
+    items = values.tolist() if hasattr(values, "tolist") else values
+    return torch.tensor([_number(item) for item in items], dtype=torch.float64)
+
+
+def _number(value: Any) -> float:
+    """NaN for what is none, as None and text are."""
+    try:
+        return float("nan") if isinstance(value, str) else float(value)
+    except (TypeError, ValueError):
+        return float("nan")
 
 
 def _check_shapes(token_level_rewards: Tensor, response_mask: Tensor, index: Any) -> None:
@@ -113,7 +151,7 @@ def _check_shapes(token_level_rewards: Tensor, response_mask: Tensor, index: Any
 
 def _warn(config: Any, knobs: AsymGRPOConfig, groups: Groups, advantages: Tensor) -> None:
     """Says, once per run, what in this batch (N counted rows in P groups, their (N,) advantages) deserves a look."""
-    if read(config, "use_kl_in_reward"):
+    if read(config, "use_kl_in_reward") and knobs.success_key is None:
         _warn_once(
             "algorithm.use_kl_in_reward=True: the reward is no longer the verifier's, the KL penalty is in it, and "
             "asym_grpo calls a response a success by that sum. Use actor_rollout_ref.actor.use_kl_loss=True instead.",
@@ -125,7 +163,8 @@ def _warn(config: Any, knobs: AsymGRPOConfig, groups: Groups, advantages: Tensor
             "score > %g is a success (here %d of %d responses). Move the line with %s.success_threshold.",
             *(scores.min(), scores.max(), knobs.success_threshold, groups.success.sum(), len(scores), PATH),
         )
-    if len(scores) and bool(scores.min() != scores.max()) and bool((groups.success == groups.success[0]).all()):
+    one_side = len(scores) > 0 and bool((groups.success == groups.success[0]).all())
+    if one_side and bool(scores.min() != scores.max()) and not advantages.any():
         values = scores.unique().tolist()
         between = (values[0] + values[1]) / 2 if groups.success[0] else (values[-2] + values[-1]) / 2
         _warn_once(
@@ -151,6 +190,19 @@ def _warn(config: Any, knobs: AsymGRPOConfig, groups: Groups, advantages: Tensor
             "asym_grpo: nothing can be learned from %d of %d groups: they have one response each, so its advantage "
             "is 0. Set actor_rollout_ref.rollout.n to 2 or more (the paper: 8).",
             *(learned_nothing, len(groups.sizes)),
+        )
+
+
+def _end_without_signal(knobs: AsymGRPOConfig, groups: Groups, advantages: Tensor) -> None:
+    """Counts the calls in which nothing was learned; ends the run after too many where the user asked for it."""
+    global _steps_without_signal
+    _steps_without_signal = 0 if bool(advantages.any()) else _steps_without_signal + 1
+    if knobs.on_no_signal == "raise" and _steps_without_signal >= NO_SIGNAL_STEPS:
+        seen = ", ".join(f"{score:g}" for score in groups.scores.unique().tolist()[:8]) or "none"
+        raise RuntimeError(
+            f"asym_grpo: every advantage was 0 in the last {_steps_without_signal} steps: no group had both a success "
+            f"and a failure (scores of the last: {seen}; a success is above {knobs.success_threshold:g}). Look at the "
+            f"reward and at {PATH}.success_threshold; {PATH}.on_no_signal=warn goes on all the same."
         )
 
 

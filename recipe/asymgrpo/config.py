@@ -16,6 +16,7 @@ from typing import Any
 from recipe.asymgrpo.curves import CURVE_KNOBS, PRESETS
 
 PATH = "algorithm.asym_grpo"
+NO_SIGNAL_STEPS = 20
 
 
 class ConfigError(ValueError):
@@ -32,12 +33,15 @@ class AsymGRPOConfig:
         beta_neg: exponent of the curve for failures; None takes the preset's.
         success_threshold: a response is a success when its score is greater than this.
         max_abs_advantage: bound on |A|; None for no bound.
-        positive_weight: `w_reinforce`: what a success gets. This and the knobs below: None takes the preset's.
+        positive_weight: `w_reinforce`: what a success gets. This and the knobs up to `pass_k`: None takes the preset's.
         focal_gamma: `f_grpo`: exponent of the focal weight.
         fade_alpha: `fade`: how fast the curves fall with p.
         fade_delta: `fade`: what failures are divided by.
         quantile_k: `qae`: a prompt is hard up to p = 1 - quantile_k.
         pass_k: `pass_at_k`: the k of pass@k.
+        success_key: name of what the reward function returns beside its score (e.g. `acc`) that is compared with the
+            threshold instead of the score; None: the score, the sum of a row's rewards.
+        on_no_signal: `warn`, or `raise` where every advantage was 0 in `NO_SIGNAL_STEPS` steps one after the other.
 
     Raises:
         ConfigError: a value has the wrong type, is out of range, or is given for a knob that the preset does not have.
@@ -54,6 +58,8 @@ class AsymGRPOConfig:
     fade_delta: float | None = None
     quantile_k: float | None = None
     pass_k: int | None = None
+    success_key: str | None = None
+    on_no_signal: str = "warn"
 
     def __post_init__(self) -> None:
         if not isinstance(self.preset, str) or self.preset not in PRESETS:
@@ -64,6 +70,16 @@ class AsymGRPOConfig:
         self._check_knobs_are_the_presets()
         own = ", or null for the preset's own"
         self._check_number("success_threshold", "any finite number")
+        if self.success_key is not None and not (isinstance(self.success_key, str) and self.success_key):
+            raise ConfigError(
+                f"{PATH}.success_key={self.success_key!r} is not a name. Allowed: the name of what the reward function "
+                "returns beside its score, e.g. acc, or null for the score itself."
+            )
+        if self.on_no_signal not in ("warn", "raise"):
+            raise ConfigError(
+                f"{PATH}.on_no_signal={self.on_no_signal!r} is not known"
+                f"{nearest(self.on_no_signal, ('warn', 'raise'))}. Allowed: warn, raise."
+            )
         self._check_number("max_abs_advantage", "a finite number > 0, or null for no bound", lambda x: x > 0)
         for knob in ("beta_pos", "beta_neg"):
             self._check_number(knob, f"any finite number{own}")

@@ -43,7 +43,7 @@ def counted_rows(response_mask: Tensor) -> Tensor:
     return counted if bool(counted.all()) else response_mask.sum(-1) != 0  # `any` over all is several times slower
 
 
-def form_groups(scores: Tensor, counted: Tensor, index: Any, success_threshold: float) -> Groups:
+def form_groups(scores: Tensor, counted: Tensor, index: Any, success_threshold: float, score: str = "reward") -> Groups:
     """Groups the counted rows by their uid.
 
     Args:
@@ -51,6 +51,7 @@ def form_groups(scores: Tensor, counted: Tensor, index: Any, success_threshold: 
         counted: (B,) bool.
         index: (B,) group id of each row: numpy array (verl's `uid`, of objects), tensor or sequence of hashables.
         success_threshold: success means score > this.
+        score: what the scores are called, for the error.
 
     Raises:
         ValueError: a counted row's score is NaN or infinite.
@@ -59,7 +60,7 @@ def form_groups(scores: Tensor, counted: Tensor, index: Any, success_threshold: 
     rows = counted.cpu().nonzero().squeeze(-1)
     scores = scores.cpu()[rows]
     uids = list(compress(_to_list(index), counted.tolist()))
-    _check_finite(scores, uids)
+    _check_finite(scores, uids, score)
 
     number: defaultdict[Any, int] = defaultdict(count().__next__)  # uid -> 0, 1, 2, ... by first appearance
     ids = torch.tensor(list(map(number.__getitem__, uids)), dtype=torch.int64)
@@ -79,13 +80,13 @@ def _to_list(index: Any) -> list:
     return index.tolist() if hasattr(index, "tolist") else list(index)
 
 
-def _check_finite(scores: Tensor, uids: Sequence) -> None:
+def _check_finite(scores: Tensor, uids: Sequence, score: str) -> None:
     bad = ~scores.isfinite()
     if not bool(bad.any()):
         return
     named = list(dict.fromkeys(compress(uids, bad.tolist())))
     shown = ", ".join(repr(uid) for uid in named[:5]) + (f" and {len(named) - 5} more" if len(named) > 5 else "")
     raise ValueError(
-        f"asym_grpo: the reward of {int(bad.sum())} of {len(uids)} responses is NaN or infinite (uid {shown}). "
-        "Look at the reward function for these prompts; a response that cannot be scored must get a finite reward."
+        f"asym_grpo: the {score} of {int(bad.sum())} of {len(uids)} responses is NaN or infinite (uid {shown}). "
+        f"Look at the reward function for these prompts; a response that cannot be scored must get a finite {score}."
     )

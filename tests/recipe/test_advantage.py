@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from recipe.asymgrpo import advantage
 from recipe.asymgrpo.advantage import compute_asym_grpo_advantage, reset_warnings
 from recipe.asymgrpo.config import AsymGRPOConfig, ConfigError
 from recipe.asymgrpo.curves import PRESETS, curves
@@ -380,3 +381,63 @@ def test_scores_on_one_side_of_the_threshold_are_named_with_one_that_separates_t
         rewards, torch.ones(4, 1), ["a"] * 4, {"asym_grpo": {"success_threshold": told}}
     )
     assert advantages.unique().numel() == 2
+
+
+SHAPED = torch.tensor([[1.0], [0.4], [-0.5], [0.1]])  # 0.4: right, but too long
+ACC = {"acc": np.array([True, True, False, False], dtype=object)}
+
+
+def test_success_key_is_what_counts_and_shaping_changes_no_advantage():
+    config = {"asym_grpo": {"success_key": "acc", "preset": "grpo"}}
+    shaped, _ = compute_asym_grpo_advantage(SHAPED, torch.ones(4, 1), ["a"] * 4, config, non_tensor_batch=ACC)
+    plain, _ = compute_asym_grpo_advantage(
+        torch.tensor([[1.0], [1.0], [0.0], [0.0]]), torch.ones(4, 1), ["a"] * 4, {"asym_grpo": {"preset": "grpo"}}
+    )
+    assert torch.equal(shaped, plain)
+    by_sum, _ = compute_asym_grpo_advantage(SHAPED, torch.ones(4, 1), ["a"] * 4, {"asym_grpo": {"preset": "grpo"}})
+    assert not torch.equal(shaped, by_sum)
+    counted = torch.tensor([[1.0], [1.0], [1.0], [0.0]])
+    padded = {"acc": [1, 0.0, np.bool_(False), None]}  # the last row does not count, so it needs none
+    found, _ = compute_asym_grpo_advantage(SHAPED, counted, ["a"] * 4, config, non_tensor_batch=padded)
+    torch.testing.assert_close(found[:, 0], torch.tensor([2**0.5, -(0.5**0.5), -(0.5**0.5), 0.0]))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (None, "success_key=acc: there is no such value"),
+        ({"score": [1] * 4}, "success_key=acc: there is no such value"),
+        ({"acc": [1] * 3}, "for each of the 4 responses"),
+        ({"acc": [1, 0, None, 1]}, "the acc of 1 of 4 responses"),
+        ({"acc": [1, 0, "yes", 1]}, "the acc of 1 of 4 responses"),
+    ],
+)
+def test_success_key_without_its_values(given, words, monkeypatch):
+    monkeypatch.setattr(advantage, "find_verdicts", None)
+    with pytest.raises(ValueError, match=words):
+        compute_asym_grpo_advantage(
+            SHAPED, torch.ones(4, 1), ["a"] * 4, {"asym_grpo": {"success_key": "acc"}}, non_tensor_batch=given
+        )
+
+
+@pytest.mark.parametrize(("preset", "ends"), [("asymgrpo", True), ("reinforce", False)])
+def test_no_signal_ends_a_run_that_asked_for_it(preset, ends):
+    def step(scores, **knobs):
+        rewards = torch.tensor(scores)[:, None]
+        return compute_asym_grpo_advantage(
+            rewards, torch.ones(4, 1), ["a"] * 4, {"asym_grpo": {"preset": preset, **knobs}}
+        )
+
+    reset_warnings()
+    for _ in range(19):
+        step([1.0, 2.0, 1.0, 2.0], on_no_signal="raise")
+    step([0.0, 2.0, 1.0, 2.0], on_no_signal="raise")  # learns, and the count begins anew
+    for _ in range(19):
+        step([1.0, 2.0, 1.0, 2.0], on_no_signal="raise")
+    if ends:
+        with pytest.raises(RuntimeError, match=r"last 20 steps.*scores of the last: 1, 2.*success_threshold"):
+            step([1.0, 2.0, 1.0, 2.0], on_no_signal="raise")
+        step([1.0, 2.0, 1.0, 2.0])  # the default goes on
+    else:  # a constant curve learns from groups on one side too
+        step([1.0, 2.0, 1.0, 2.0], on_no_signal="raise")
+    reset_warnings()
