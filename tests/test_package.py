@@ -57,6 +57,12 @@ def read(wheel: Path, ending: str) -> str:
         return archive.read(next(name for name in archive.namelist() if name.endswith(ending))).decode()
 
 
+def test_the_citation_names_the_version_of_the_package():
+    (version,) = re.findall(r"^    version=\"(.+)\",$", (ROOT / "setup.py").read_text(), re.MULTILINE)
+    assert re.findall(r"^version: (.+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE) == [version]
+    assert f"\n## {version} (" in (ROOT / "CHANGELOG.md").read_text()
+
+
 def test_base_install_requires_nothing(wheel):
     """Nothing that could move the torch, vllm, ray or verl of the environment."""
     requires = Parser().parsestr(read(wheel, "METADATA")).get_all("Requires-Dist")
