@@ -38,7 +38,9 @@ def test_source_distribution_has_what_a_checkout_runs(built):
     (archive,) = built.glob("verl_asymgrpo-*.tar.gz")
     with tarfile.open(archive) as source:
         names = {name.partition("/")[2] for name in source.getnames()}
-    tracked = run("git", "ls-files", "examples", "requirements", "recipe", "verl_ext", "tests", cwd=ROOT).split()
+    tracked = run(
+        "git", "ls-files", "examples", "requirements", "recipe", "verl_ext", "tests", "tools", cwd=ROOT
+    ).split()
     assert set(tracked) - names == set()
     assert "CHANGELOG.md" in names
 
