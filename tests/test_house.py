@@ -105,3 +105,11 @@ def test_tests_mirror_the_rooms():
                 else ROOT / relative
             )
             assert room.is_dir(), f"tests/{relative} mirrors nothing"
+
+
+def test_rooms_have_tests():
+    """A package of more than its __init__ has a folder of tests, or a file, of its name."""
+    for room in ("recipe/asymgrpo", "verl_ext", "benchmarks"):
+        tests = ROOT / "tests" / room.removesuffix("/asymgrpo")
+        for package in {path.parent for path in (ROOT / room).glob("*/*.py") if path.name != "__init__.py"}:
+            assert (tests / package.name).is_dir() or (tests / f"test_{package.name}.py").is_file(), package

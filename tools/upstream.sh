@@ -26,6 +26,7 @@ find "$to" -name __pycache__ -prune -exec rm -r {} +
 cp "$root/docs/reward.md" "$to/docs"
 
 # Names of what is not there.
+# shellcheck disable=SC2016  # backquotes of docstrings
 find "$to" -type f \( -name '*.py' -o -name '*.yaml' \) -exec sed -i \
     -e 's/ (verl_ext\.[a-z_]*)//' \
     -e 's/"verl-asymgrpo\[math\]"/math-verify/' \
