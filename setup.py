@@ -31,7 +31,7 @@ setup(
         include=["recipe.asymgrpo", "recipe.asymgrpo.*", "verl_ext", "verl_ext.*", "hydra_plugins"]
     ),
     package_data={
-        "recipe.asymgrpo": ["py.typed", "REQUIRED_VERL.txt"],
+        "recipe.asymgrpo": ["py.typed"],
         "recipe.asymgrpo.conf": ["**/*.yaml"],
         "verl_ext": ["py.typed"],
     },

@@ -1,6 +1,6 @@
-# Sourced by the recipes of this folder: what they have in common besides verl's settings.
+# Sourced by the recipes of this folder: what they have in common besides verl's settings, which are in settings.sh.
 #
-#   begin ARGUMENT...    chooses environment, method, run folder and data, and checks them
+#   begin ARGUMENT...    chooses environment, method, run folder and data, checks them, and fills in COMMON (settings.sh)
 #   launch OVERRIDE...   trains, watched; the command line's own overrides come last
 #   choose_python        the first part of `begin`: PYTHON and OUT
 #
@@ -54,6 +54,7 @@ begin() {
     [ -n "$DRY_RUN" ] || choose_logger "$RUN"
     : "${LOGGER:=[\"console\",\"file\"]}"
     export HYDRA_FULL_ERROR=1
+    source examples/settings.sh
 }
 
 choose_python() {

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # In Markdown, or in the HTML that Markdown may have.
 LINK = re.compile(r"\]\(<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)|\b(?:src|srcset|href)=[\"']([^\"'\s]+)")
 
-TREE_MB = 14
+TREE_MB = 12
 """Of which most are the raw results that the study's figures are recomputed from."""
 WITHOUT_RESULTS_MB = 6
 

@@ -38,7 +38,9 @@ def test_source_distribution_has_what_a_checkout_runs(built):
     (archive,) = built.glob("verl_asymgrpo-*.tar.gz")
     with tarfile.open(archive) as source:
         names = {name.partition("/")[2] for name in source.getnames()}
-    tracked = run("git", "ls-files", "examples", "requirements", "recipe", "verl_ext", "tests", cwd=ROOT).split()
+    tracked = run(
+        "git", "ls-files", "examples", "requirements", "recipe", "verl_ext", "tests", "tools", cwd=ROOT
+    ).split()
     assert set(tracked) - names == set()
     assert "CHANGELOG.md" in names
 
@@ -55,6 +57,12 @@ def test_into_an_empty_environment(wheel, tmp_path):
 def read(wheel: Path, ending: str) -> str:
     with zipfile.ZipFile(wheel) as archive:
         return archive.read(next(name for name in archive.namelist() if name.endswith(ending))).decode()
+
+
+def test_the_citation_names_the_version_of_the_package():
+    (version,) = re.findall(r"^    version=\"(.+)\",$", (ROOT / "setup.py").read_text(), re.MULTILINE)
+    assert re.findall(r"^version: (.+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE) == [version]
+    assert f"\n## {version} (" in (ROOT / "CHANGELOG.md").read_text()
 
 
 def test_base_install_requires_nothing(wheel):

@@ -47,7 +47,7 @@ def append(folder: Path, row: Result) -> None:
     with path.open("r+b" if old else "wb") as file:
         file.seek(old.rfind(b"\n") + 1)  # over what a kill cut off
         file.truncate()
-        file.write(json.dumps(row).encode() + b"\n")
+        file.write(json.dumps(row, separators=(",", ":")).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
 

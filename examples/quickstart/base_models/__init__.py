@@ -1,0 +1,1 @@
+"""The models that the quickstart trains; `examples/quickstart/base_model.py` makes them."""
