@@ -5,6 +5,9 @@
 A file is one step of verl's `trainer.validation_data_dir` (or `trainer.rollout_data_dir`); a folder means all of them.
 Of n samples of a problem, c solved, pass@k is estimated by 1 - C(n-c, k) / C(n, k) (arXiv 2107.03374): the chance that
 k of them, drawn without replacement, contain a solution. verl's own best@N draws with replacement and is lower.
+
+A problem is what the `uid` says. The legacy trainer's dumps have none: there it is the text of the prompt and the
+ground truth, and one that stands twice in the data has twice the samples. It is said where problems do.
 """
 
 from __future__ import annotations
@@ -19,6 +22,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+Problem = tuple[str, ...]
+"""The `uid` of a problem; without one its text and its ground truth, since one text may want two answers."""
 
 
 @lru_cache(maxsize=65536)
@@ -64,16 +70,21 @@ class Dump:
 
     def __init__(self, path: Path, threshold: float = 0.5):
         self.path, self.skipped = path, 0
-        samples: dict[tuple[str, str], dict[str, bool]] = defaultdict(dict)
+        samples: dict[tuple[str, Problem], dict[str, bool]] = defaultdict(dict)
+        texts: dict[tuple[str, Problem], Problem] = {}
         with path.open(encoding="utf-8", errors="replace") as file:
             for number, line in enumerate(file):
                 try:
                     row = json.loads(line)
                     problem, sample, solved = _sample(row, number, threshold)
+                    text = _text(row) if row.get("input") else None
                 except (ValueError, KeyError, TypeError, RecursionError):
                     self.skipped += bool(line.strip())
                     continue
-                samples[str(row.get("set", "")), problem][sample] = solved
+                key = str(row.get("set", "")), problem
+                samples[key][sample] = solved
+                if text:
+                    texts.setdefault(key, text)  # of a conversation, the first turn's
         if not samples:
             raise ValueError(f"{path}: no generation in it; expected verl's JSON lines with `input` and `score`.")
         self.sets: dict[str, Counter[tuple[int, int]]] = defaultdict(Counter)
@@ -82,6 +93,15 @@ class Dump:
             self.sets[name][len(verdicts), sum(verdicts.values())] += 1
         self.groups: Counter[tuple[int, int]] = sum(self.sets.values(), Counter())
         """The same over all sets."""
+        self.twice: Counter[str] = Counter()
+        """Data set -> how many problems stand in it more than once: one text and ground truth with several `uid`, or,
+        without `uid`, twice the samples that most problems have."""
+        for (name, _), number in Counter((key[0], text) for key, text in texts.items()).items():
+            self.twice[name] += number > 1
+        counts = {name: [n for n, _ in groups.elements()] for name, groups in self.sets.items()}
+        usual = {name: min(statistics.multimode(numbers)) for name, numbers in counts.items()}
+        for (name, problem), verdicts in samples.items():
+            self.twice[name] += len(problem) > 1 and len(verdicts) >= 2 * usual[name]
 
     @property
     def samples(self) -> int:
@@ -89,7 +109,11 @@ class Dump:
         return min(n for n, _ in self.groups)
 
 
-def _sample(row: Any, number: int, threshold: float) -> tuple[str, str, bool]:
+def _text(row: dict[str, Any]) -> Problem:
+    return str(row["input"]), json.dumps(row.get("gts"), sort_keys=True)
+
+
+def _sample(row: Any, number: int, threshold: float) -> tuple[Problem, str, bool]:
     """Problem, sample, solved. Of a conversation with several rows a sample, the last row counts."""
     if not isinstance(row, dict):
         raise ValueError
@@ -98,8 +122,8 @@ def _sample(row: Any, number: int, threshold: float) -> tuple[str, str, bool]:
         raise ValueError
     parts = str(row["uid"]).rsplit("_", 2) if "uid" in row else []
     if len(parts) == 3:
-        return parts[0], parts[1], score > threshold
-    return str(row["input"]), str(number), score > threshold  # the legacy trainer's dumps have no uid
+        return (parts[0],), parts[1], score > threshold
+    return _text(row), str(number), score > threshold
 
 
 def step_files(folder: Path) -> dict[int, Path]:
@@ -133,9 +157,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def describe(dump: Dump, ks: Sequence[int] | None = None) -> list[str]:
     """A line of text for each data set of a dump: pass@k, ± the standard error over problems."""
-    skipped = f" ({dump.skipped} lines skipped)" if dump.skipped else ""
     lines = []
     for name, groups in sorted(dump.sets.items()):
+        remarks = [f"{dump.skipped} lines skipped"] if dump.skipped else []
+        if twice := dump.twice[name]:
+            remarks.append(f"{twice} more than once in the data")
+        remark = f" ({', '.join(remarks)})" if remarks else ""
         cells = []
         for k in sorted(set(ks)) if ks else ks_up_to(min(n for n, _ in groups)):
             values = [pass_at_k(n, c, k) for (n, c), number in groups.items() if n >= k for _ in range(number)]
@@ -145,7 +172,7 @@ def describe(dump: Dump, ks: Sequence[int] | None = None) -> list[str]:
             error = f" ± {statistics.stdev(values) / len(values) ** 0.5:.3f}" if len(values) > 1 else ""
             cells.append(f"pass@{k} {statistics.fmean(values):.3f}{error}")
         label = f"{dump.path} {name}".rstrip()
-        lines.append(f"{label}: {sum(groups.values())} problems{skipped}  " + "  ".join(cells))
+        lines.append(f"{label}: {sum(groups.values())} problems{remark}  " + "  ".join(cells))
     return lines
 
 

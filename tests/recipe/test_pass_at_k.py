@@ -87,3 +87,36 @@ def test_command_on_a_folder_in_order_of_steps(tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0].rpartition("/")[2] for line in lines] == ["9.jsonl", "10.jsonl"]
     assert "pass@1 0.500  pass@2 0.833  pass@8 needs 8 samples a problem" in lines[0]
+
+
+def legacy(problem: str, truth: object, solved: int, samples: int = 4) -> list[dict]:
+    return [{"input": problem, "gts": truth, "score": float(s < solved)} for s in range(samples)]
+
+
+def test_one_text_with_two_ground_truths_is_two_problems(tmp_path, capsys):
+    """Dumps without a `uid`: the input alone would make one problem of 8 samples."""
+    path = rows(tmp_path / "1.jsonl", legacy("What is x?", "1", 4) + legacy("What is x?", ["2"], 0))
+    assert Dump(path).groups == {(4, 4): 1, (4, 0): 1}
+    assert Dump(path).twice.total() == 0
+    assert main([str(path)]) == 0
+    assert "2 problems  pass@1 0.500" in capsys.readouterr().out
+
+
+def test_a_problem_that_stands_twice_is_said(tmp_path, capsys):
+    once = legacy("a", "1", 1) + legacy("b", "2", 2) + legacy("c", "3", 3)
+    path = rows(tmp_path / "1.jsonl", once + legacy("b", "2", 0))
+    assert Dump(path).groups == {(4, 1): 1, (8, 2): 1, (4, 3): 1}
+    with_uid = [{**row, "uid": f"p{i // 4}_{i % 4}_0"} for i, row in enumerate(once + legacy("b", "2", 0))]
+    other = rows(tmp_path / "2.jsonl", with_uid)
+    assert Dump(other).groups == {(4, 1): 1, (4, 2): 1, (4, 3): 1, (4, 0): 1}
+    assert main([str(path), str(other)]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert "3 problems (1 more than once in the data)" in first
+    assert "4 problems (1 more than once in the data)" in second
+
+
+def test_lost_lines_make_no_problem_stand_twice(tmp_path):
+    entries = legacy("a", "1", 1, samples=1) + legacy("b", "2", 2) + legacy("c", "3", 3)
+    assert Dump(rows(tmp_path / "1.jsonl", entries)).twice.total() == 0
+    turns = [{"uid": f"p{p}_0_{turn}", "input": f"{p}{turn}", "score": 1} for p in "ab" for turn in (0, 1)]
+    assert Dump(rows(tmp_path / "2.jsonl", turns)).twice.total() == 0

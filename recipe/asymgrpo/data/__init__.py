@@ -11,14 +11,18 @@ subtracted until they make a target, mostly in several ways. Needs ``reasoning-g
     python -m recipe.asymgrpo.data prepare --out DIR --local train=FILE --local math500=FILE         # without a hub
 
 writes the paper's data (arXiv 2604.04894): the training problems of MATH and five evaluation sets, each as
-``DIR/<set>.parquet``, and ``DIR/manifest.json`` with their sources, licences, row counts and sha256. A set that is
-there already, as the manifest has it, is not fetched again. Needs ``pyarrow``, and ``datasets`` for the hub (verl
-brings both).
+``DIR/<set>.parquet``, and ``DIR/manifest.json`` with their sources, licences, row counts and sha256. Other sets
+(`sources`) are made where they are named:
+
+    python -m recipe.asymgrpo.data prepare --out DIR --sets gsm8k     # DIR/gsm8k_train.parquet, DIR/gsm8k_test.parquet
+
+A set that is there already, as the manifest has it, is not fetched again. Needs ``pyarrow``, and ``datasets`` for the
+hub (verl brings both).
 """
 
 from recipe.asymgrpo.data.command import main, parse_local
 from recipe.asymgrpo.data.files import DataError, Row, read_local, sha256_of, write_parquet
-from recipe.asymgrpo.data.math_sets import SETS, Rejected, Source, answer_of, fetch, math_rows, prepare, question_key
+from recipe.asymgrpo.data.math_sets import fetch, prepare
 from recipe.asymgrpo.data.procedural import (
     CHAT_INSTRUCTION,
     COUNTDOWN_LEVELS,
@@ -33,13 +37,17 @@ from recipe.asymgrpo.data.procedural import (
     prompt_of,
     split_evenly,
 )
+from recipe.asymgrpo.data.rows import Rejected, answer_of, math_rows, question_key
+from recipe.asymgrpo.data.sources import PAPER, SETS, SPLITS, Source
 
 __all__ = [
     "CHAT_INSTRUCTION",
     "COUNTDOWN_LEVELS",
     "DEFAULT_LEVELS",
+    "PAPER",
     "PROMPT_STYLES",
     "SETS",
+    "SPLITS",
     "TASKS",
     "DataError",
     "Level",

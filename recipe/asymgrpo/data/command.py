@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recipe.asymgrpo.data.files import DataError, write_parquet
-from recipe.asymgrpo.data.math_sets import REJECTED, SETS, prepare
+from recipe.asymgrpo.data.math_sets import REJECTED, prepare
 from recipe.asymgrpo.data.procedural import PROMPT_STYLES, TASKS, parse_levels, procedural_rows
+from recipe.asymgrpo.data.sources import SETS, SPLITS, described
 
 
 def parse_local(items: Sequence[str]) -> dict[str, Path]:
@@ -24,6 +25,8 @@ def parse_local(items: Sequence[str]) -> dict[str, Path]:
         # A file may have a `=` in its path: only a name of a set before it counts.
         if not separator or "/" in name or "." in name:
             name, file = "train", item
+        if name in SPLITS:
+            raise DataError(f"--local {item}: {name} is several sets; a file is one of {', '.join(SPLITS[name])}")
         if name not in SETS:
             raise DataError(f"--local {item}: unknown set {name!r}; one of {', '.join(SETS)}")
         if name in files:
@@ -62,15 +65,22 @@ def _parser() -> argparse.ArgumentParser:
         default="short",
         help="short: the bare problem, `12-70=` or `3 7 5=9=`; chat: in words and with an instruction",
     )
-    math = commands.add_parser("prepare", help="MATH and five evaluation sets, from the hub or from files")
+    math = commands.add_parser(
+        "prepare",
+        help="sets of mathematics, from the hub or from files",
+        description="Sets of mathematics to DIR/<set>.parquet. By default the paper's: MATH and five evaluation sets.",
+        epilog=described(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     math.add_argument("--out", type=Path, required=True, help="folder for the parquet files and manifest.json")
+    math.add_argument("--sets", nargs="+", metavar="NAME", help="sets to make, of the list below")
     math.add_argument(
         "--local",
         action="append",
         default=[],
         metavar="[NAME=]FILE",
-        help=f"JSON lines or parquet from disk instead of the hub; NAME is one of {', '.join(SETS)} (default train). "
-        "Repeat it for several; sets that are not named are not made",
+        help="parquet, JSON lines, a JSON array or CSV from disk instead of the hub; NAME is a set of the list below "
+        "(default train). Repeat it for several; without --sets, sets that are not named are not made",
     )
     math.add_argument("--force", action="store_true", help="make sets anew that are there already")
     return parser
@@ -90,7 +100,7 @@ def _procedural(args: argparse.Namespace) -> None:
 
 
 def _prepare(args: argparse.Namespace) -> None:
-    sets = prepare(args.out, parse_local(args.local), args.force)["sets"]
+    sets = prepare(args.out, parse_local(args.local), args.force, args.sets)["sets"]
     for entry in sets.values():
         rejected = "".join(f", {count} rejected: {reason}" for reason, count in sorted(entry["rejected"].items()))
         print(f"{args.out / entry['file']}: {entry['rows']} prompts from {entry['source']}{rejected}")

@@ -30,7 +30,7 @@ __all__ = [
     "last_boxed",
 ]
 
-MATH = re.compile(r"math|aime|amc|olympiad|minerva|gsm8k", re.IGNORECASE)
+MATH = re.compile(r"math|aime|amc|olympiad|minerva|gsm8k|deepscaler|hmmt|brumo", re.IGNORECASE)
 """Data sources whose answers are mathematics in a box, e.g. ``HuggingFaceH4/MATH-500``."""
 
 _verifier = Verifier()
@@ -86,7 +86,7 @@ def fault_of(data_source: Any, ground_truth: Any) -> str | None:
     if not isinstance(data_source, str) or not (data_source.startswith(PREFIX) or MATH.search(data_source)):
         return (
             f"no scorer for data_source {data_source!r}: known are '{PREFIX}<task>' of reasoning-gym, and mathematics "
-            "in \\boxed{} under any name with math, aime, amc, olympiad, minerva or gsm8k in it"
+            "in \\boxed{} under a name with math, aime, amc, olympiad, minerva, gsm8k, deepscaler, hmmt or brumo in it"
         )
     if ground_truth is None or not str(ground_truth).strip():
         return f"reward_model.ground_truth is {ground_truth!r}: a row without an answer cannot be scored"

@@ -1,6 +1,7 @@
 """`data prepare`: the paper's sets to verl's parquet."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,7 +11,6 @@ import pytest
 from recipe.asymgrpo import data
 from recipe.asymgrpo.data import (
     DataError,
-    Source,
     answer_of,
     main,
     math_sets,
@@ -151,14 +151,15 @@ def hub(tmp_path, monkeypatch):
     }
     calls: list[str] = []
     sets = {}
-    for name, source in data.SETS.items():
+    for name in data.PAPER:
+        source = data.SETS[name]
         folder = tmp_path / "hub" / name
         folder.mkdir(parents=True)
         pq.write_table(pa.Table.from_pylist(columns[name]), folder / f"{source.split}.parquet")
         files = f"  data_files:\n  - split: {source.split}\n    path: {source.split}.parquet\n"
         card = f"---\nconfigs:\n- config_name: {source.config or 'default'}\n{files}---\n"
         (folder / "README.md").write_text(card)
-        sets[name] = Source(str(folder), source.split, 1, source.licence, source.config)
+        sets[name] = replace(source, repo=str(folder), rows=1)
     real = data.fetch
 
     def fetch(source):
@@ -175,7 +176,7 @@ def test_all_sets_of_the_hub(hub, tmp_path, capsys):
     assert main(["prepare", "--out", str(tmp_path / "out")]) == 0
     answers = {
         name: [row["reward_model"]["ground_truth"] for row in rows_of(tmp_path / "out" / f"{name}.parquet")]
-        for name in data.SETS
+        for name in data.PAPER
     }
     assert answers == {
         "train": ["2"],
@@ -185,9 +186,9 @@ def test_all_sets_of_the_hub(hub, tmp_path, capsys):
         "amc23": ["27"],
         "olympiadbench": ["2, -1"],
     }
-    sources = [rows_of(tmp_path / "out" / f"{name}.parquet")[0]["data_source"] for name in data.SETS]
+    sources = [rows_of(tmp_path / "out" / f"{name}.parquet")[0]["data_source"] for name in data.PAPER]
     assert sources == ["math", "math500", "aime24", "aime25", "amc23", "olympiadbench"]
-    schemas = {pq.read_schema(tmp_path / "out" / f"{name}.parquet").to_string() for name in data.SETS}
+    schemas = {pq.read_schema(tmp_path / "out" / f"{name}.parquet").to_string() for name in data.PAPER}
     assert len(schemas) == 1  # verl concatenates validation files
     assert "Apache-2.0" in capsys.readouterr().out
     assert len(hub) == 6
@@ -198,9 +199,9 @@ def test_all_sets_of_the_hub(hub, tmp_path, capsys):
     assert [Path(repo).name for repo in hub] == ["aime25"]
 
 
-def test_what_the_hub_should_have(monkeypatch):
+def test_what_the_hub_should_have():
     """The sets and sizes of the paper; a source is a repository's name."""
-    sizes = {name: source.rows for name, source in data.SETS.items()}
+    sizes = {name: data.SETS[name].rows for name in data.PAPER}
     assert sizes == {"train": 7500, "math500": 500, "aime24": 30, "aime25": 30, "amc23": 40, "olympiadbench": 674}
 
 
@@ -223,8 +224,11 @@ def refuse(*_args, **_kwargs):
     ("arguments", "message"),
     [
         (["--local", "/nowhere/x.jsonl"], "there is no such file"),
-        (["--local", "aime26=x.jsonl"], "unknown set 'aime26'; one of train, math500"),
+        (["--local", "aime99=x.jsonl"], "unknown set 'aime99'; one of train, math500"),
         (["--local", "a.jsonl", "--local", "train=b.jsonl"], "train is named twice"),
+        (["--local", "gsm8k=a.jsonl"], "a file is one of gsm8k_train, gsm8k_test"),
+        (["--sets", "aime26", "gsm9k"], "unknown set 'gsm9k'; one of train, math500"),
+        (["--sets", "gsm8k", "--local", "aime26=a.jsonl"], "--sets does not name it"),
     ],
 )
 def test_bad_arguments(arguments, message, tmp_path, capsys):
