@@ -8,6 +8,7 @@ moved that function nothing is lost but the early moment: the same errors come l
 from __future__ import annotations
 
 import functools
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +49,46 @@ def check(config: Any) -> None:
                 f"{PATH}.pass_k={pass_k} needs groups of at least {pass_k} responses, but "
                 f"actor_rollout_ref.rollout.n={rollouts}. Raise n or lower pass_k."
             )
+        check_trainer(config)
     policy_loss = (worker.get("actor") or {}).get("policy_loss") or {}
     if policy_loss.get("loss_mode") == "entropy_modulated":
         check_policy_loss(policy_loss)
+        check_bypass(config)
+
+
+def check_trainer(config: Any) -> None:
+    """Refuse the trainers of verl-recipe that would not ask our estimator (docs/trainers.md)."""
+    from recipe.asymgrpo.config import ConfigError
+
+    if "reward_dpo_coef" in config.algorithm:  # no other trainer's configuration has it
+        raise ConfigError(
+            "algorithm.adv_estimator=asym_grpo: PRIME's trainer has an advantage of its own, RLOO over process "
+            "rewards, and looks no other up. Use verl's trainer, or algorithm.adv_estimator=rloo."
+        )
+    if ((config.get("trainer") or {}).get("spo") or {}).get("enable"):
+        raise ConfigError(
+            "algorithm.adv_estimator=asym_grpo: with trainer.spo.enable=True the trainer computes SPO's own advantages "
+            "of single rollouts and asks no estimator. Set trainer.spo.enable=False."
+        )
+
+
+def check_bypass(config: Any) -> None:
+    """Refuse our loss where the trainer would put verl's own in its place.
+
+    In bypass mode V1 calls the loss that was chosen; the legacy trainer and its descendants write
+    ``loss_mode=bypass_mode`` over it (`verl.trainer.ppo.rollout_corr_helper.apply_bypass_mode`).
+    """
+    from recipe.asymgrpo.config import ConfigError
+
+    bypass = (config.algorithm.get("rollout_correction") or {}).get("bypass_mode")
+    v1 = (config.get("trainer") or {}).get("use_v1") and "verl.trainer.main_ppo_v0" not in sys.modules
+    separate = "rollout" in config  # one_step_off_policy's and fully_async_policy's
+    if bypass and (separate or not v1):
+        raise ConfigError(
+            "actor_rollout_ref.actor.policy_loss.loss_mode=entropy_modulated: with "
+            "algorithm.rollout_correction.bypass_mode=True this trainer uses verl's own loss instead. Set "
+            "bypass_mode=False, or take verl's V1 trainer (trainer.use_v1=True)."
+        )
 
 
 def check_prompts(config: Any) -> None:

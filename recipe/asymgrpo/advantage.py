@@ -156,6 +156,12 @@ def _warn(config: Any, knobs: AsymGRPOConfig, groups: Groups, advantages: Tensor
             "algorithm.use_kl_in_reward=True: the reward is no longer the verifier's, the KL penalty is in it, and "
             "asym_grpo calls a response a success by that sum. Use actor_rollout_ref.actor.use_kl_loss=True instead.",
         )
+    if read(config, "norm_adv_by_std_in_grpo") is False:
+        _warn_once(
+            "algorithm.norm_adv_by_std_in_grpo=False is for verl's own grpo and changes nothing here: "
+            "%s.preset=dr_grpo is GRPO without that division.",
+            PATH,
+        )
     scores = groups.scores
     if len(scores) and bool(((scores != scores.min()) & (scores != scores.max())).any()):
         _warn_once(

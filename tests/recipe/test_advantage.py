@@ -441,3 +441,13 @@ def test_no_signal_ends_a_run_that_asked_for_it(preset, ends):
     else:  # a constant curve learns from groups on one side too
         step([1.0, 2.0, 1.0, 2.0], on_no_signal="raise")
     reset_warnings()
+
+
+def test_norm_adv_by_std_in_grpo_is_named_as_not_ours(warned):
+    for value in (True, False, False):
+        compute_asym_grpo_advantage(
+            torch.tensor([[1.0], [0.0]]), torch.ones(2, 1), ["a"] * 2, {"norm_adv_by_std_in_grpo": value}
+        )
+    (message,) = warned()
+    assert "norm_adv_by_std_in_grpo=False" in message
+    assert "algorithm.asym_grpo.preset=dr_grpo" in message

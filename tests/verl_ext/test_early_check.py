@@ -1,5 +1,7 @@
 """A bad knob ends a run in verl's launcher, not after the first batch."""
 
+import sys
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -112,3 +114,75 @@ def test_prompts_without_an_answer_end_a_run_with_our_reward(tmp_path, launcher,
     other = config()
     other.data = ours.data
     verl.utils.config.validate_config(other, False, use_critic=False)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "rest", "words"),
+    [
+        ({"reward_dpo_coef": 5.0}, {}, "PRIME's trainer has an advantage of its own"),
+        ({}, {"trainer": {"spo": {"enable": True}}}, r"trainer\.spo\.enable=True"),
+        ({}, {"trainer": {"spo": {"enable": False}}}, None),
+    ],
+)
+def test_trainers_that_would_not_ask_the_estimator_are_refused(algorithm, rest, words):
+    whole = OmegaConf.merge(config(**algorithm), rest)
+    if words is None:
+        early_check.check(whole)
+        return
+    with pytest.raises(ConfigError, match=words):
+        early_check.check(whole)
+    whole.algorithm.adv_estimator = "rloo"
+    early_check.check(whole)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "rest", "refused"),
+    [
+        ({"use_v1": True}, {}, False),
+        ({"use_v1": False}, {}, True),
+        ({}, {}, True),  # before verl 0.9
+        ({"use_v1": True}, {"rollout": {"nnodes": 1}}, True),  # one_step_off_policy and fully_async_policy
+    ],
+)
+@pytest.mark.parametrize("loss", ["entropy_modulated", "vanilla"])
+def test_a_loss_that_bypass_mode_would_replace_is_refused(trainer, rest, refused, loss, monkeypatch):
+    monkeypatch.delitem(sys.modules, "verl.trainer.main_ppo_v0", raising=False)
+    actor = {"actor": {"policy_loss": {"loss_mode": loss}}}
+    whole = OmegaConf.create(
+        {
+            "algorithm": {"adv_estimator": "asym_grpo", "rollout_correction": {"bypass_mode": True}},
+            "actor_rollout_ref": actor,
+            "trainer": trainer,
+            **rest,
+        }
+    )
+    if refused and loss == "entropy_modulated":
+        with pytest.raises(ConfigError, match="bypass_mode=True this trainer uses verl's own loss"):
+            early_check.check(whole)
+        whole.algorithm.rollout_correction.bypass_mode = False
+    early_check.check(whole)
+
+
+@pytest.mark.parametrize(
+    ("base", "overrides"),
+    [
+        ("ppo_trainer", ["actor_rollout_ref.rollout.name=sglang"]),
+        ("ppo_trainer", ["actor_rollout_ref.model.lora_rank=32", "actor_rollout_ref.model.lora_alpha=64"]),
+        ("ppo_trainer", ["algorithm.filter_groups.enable=True"]),
+        ("ppo_trainer", ["algorithm.rollout_correction.rollout_is=token"]),
+        ("ppo_trainer", ["algorithm.rollout_correction.bypass_mode=True"]),
+        ("ppo_megatron_trainer", []),
+    ],
+)
+@pytest.mark.parametrize("word", ["paper", "modulated"])
+def test_options_compose_with_every_word(base, overrides, word):
+    """The lines of docs/trainers.md that begin with "works" and need another engine than this machine has."""
+    from hydra import compose, initialize_config_module
+
+    with initialize_config_module("verl.trainer.config", version_base=None):
+        whole = compose(base, overrides=[f"+asymgrpo={word}", *overrides])
+    early_check.check(whole)
+    assert whole.algorithm.adv_estimator == "asym_grpo"
+    assert whole.actor_rollout_ref.actor.policy_loss.loss_mode == (
+        "vanilla" if word == "paper" else "entropy_modulated"
+    )
