@@ -32,7 +32,7 @@ find "$to" -type f \( -name '*.py' -o -name '*.yaml' \) -exec sed -i \
     -e 's/"verl-asymgrpo\[math\]"/math-verify/' \
     -e 's/"verl-asymgrpo\[cpu\]"/reasoning-gym pyarrow/' \
     -e 's/``verl-asymgrpo\[cpu\]``/``pip install reasoning-gym pyarrow``/' \
-    -e 's/the table of docs\/methods\.md/a Markdown table/' \
+    -e 's/the table of docs\/[a-z]*\.md/a Markdown table/' \
     -e 's/ (docs\/results\.md)//' \
     -e 's/outputs\/quickstart\/small\/asymgrpo-seed1\//RUN\//' {} +
 
