@@ -180,6 +180,29 @@ def test_nothing_is_left_behind_where_nobody_reads(tmp_path, signal_):
     assert not alive
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_while_verl_is_started_stops_it(tmp_path, monkeypatch, number):
+    """The process is there before Popen returns, and nobody could stop it."""
+    started = []
+
+    class Interrupted(subprocess.Popen):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            started.append(psutil.Process(self.pid))
+            signal.raise_signal(number)
+
+    monkeypatch.setattr(train.subprocess, "Popen", Interrupted)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train.train(tmp_path, 3, 30, command("time.sleep(600)"))
+        assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert len(started) == 1
+    assert not psutil.wait_procs(started, timeout=10)[1]
+
+
 def make_checkpoint(folder: Path, step: int, world: int = 1) -> Path:
     """A checkpoint as verl leaves it; the archives are empty."""
     checkpoint = folder / f"global_step_{step}"

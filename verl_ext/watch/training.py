@@ -138,6 +138,21 @@ def locked(run: Path) -> Iterator[int]:
         yield lock.fileno()
 
 
+@contextlib.contextmanager
+def interrupts_held_back() -> Iterator[None]:
+    """An interrupt that comes inside is raised at the end: while a process is started nobody could stop it yet."""
+    came: list[int] = []
+    caught = [number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if callable(signal.getsignal(number))]
+    before = {number: signal.signal(number, lambda number, _frame: came.append(number)) for number in caught}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        raise KeyboardInterrupt
+
+
 def watch(run: Path, steps: int, stall: float, command: list[str], max_probs_diff: float, lock: int) -> dict:
     """What :func:`train` does once the folder is ours and its checkpoint is good."""
     log = run / "train.log"
@@ -153,8 +168,10 @@ def watch(run: Path, steps: int, stall: float, command: list[str], max_probs_dif
     bar = tqdm(
         total=steps, desc="starting Ray", unit="step", dynamic_ncols=True, mininterval=1 if sys.stderr.isatty() else 15
     )
+    held = contextlib.ExitStack()
     with log.open("ab") as output:
         log_start = output.tell()
+        held.enter_context(interrupts_held_back())
         process = subprocess.Popen(
             command,
             stdout=output,
@@ -167,6 +184,7 @@ def watch(run: Path, steps: int, stall: float, command: list[str], max_probs_dif
     root = psutil.Process(process.pid)
     written = Tail(log, log_start)
     try:
+        held.close()
         while process.poll() is None:
             time.sleep(0.5)
             now = time.monotonic()
