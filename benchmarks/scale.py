@@ -29,7 +29,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # from a checkout 
 
 from benchmarks import estimator, policy_loss
 from recipe.asymgrpo.advantage import compute_asym_grpo_advantage
-from recipe.asymgrpo.policy_loss import compute_policy_loss_entropy_modulated
 from recipe.asymgrpo.report.figures import COLOURS
 from verl_ext import driver_metrics
 
@@ -89,9 +88,7 @@ def of_estimator(rows: int, tokens: int, repeats: int) -> Cost:
 
 def of_loss(rows: int, tokens: int, repeats: int) -> Cost:
     batch = policy_loss.make_batch(rows, tokens, torch.float32, "cpu")
-    return cost(
-        rows, policy_loss.step_of(compute_policy_loss_entropy_modulated, batch, policy_loss.actor(True)), repeats
-    )
+    return cost(rows, policy_loss.contenders(batch)["compiled"], repeats)
 
 
 def growth(costs: list[Cost], figure: str) -> float:

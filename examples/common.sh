@@ -6,9 +6,11 @@
 #
 # METHOD=paper                any +asymgrpo=METHOD
 # DRY_RUN=1                   composes and checks the whole configuration, prints the plan, starts nothing
-# SCALE=tiny                  the same script on a CPU: a tiny model and a dozen problems, in minutes
+# SCALE=tiny                  the same script in minutes: a tiny model and a dozen problems; on a GPU where PYTHON has CUDA
+#                             and verl, else on a CPU. DEVICE=cuda or DEVICE=cpu chooses
 # NNODES, NGPUS_PER_NODE      the cluster; more than one node needs RAY_ADDRESS (docs/recipes.md)
 # OUT, DATA, SEED, RUN_NAME   where runs and prompts are kept; the seed of everything; the run's folder, else the METHOD
+# TRAIN_SET, VAL_SET          the sets that it trains and is validated on, of `python -m recipe.asymgrpo.data prepare`
 # PYTHON                      the python of your verl environment
 # shellcheck shell=bash disable=SC2034  # what is set here is used by the scripts
 source examples/quickstart/env.sh
@@ -17,6 +19,7 @@ SCRIPT=$(basename "$0" .sh)
 SCALE=${SCALE:-full}
 METHOD=${METHOD:-paper}
 SEED=${SEED:-1}
+TRAIN_SET=${TRAIN_SET:-train} VAL_SET=${VAL_SET:-math500} # the paper's: MATH and MATH-500
 DRY_RUN=${DRY_RUN:-}
 
 case $SCALE in
@@ -28,6 +31,17 @@ case $SCALE in
         PROMPT_LENGTH=${PROMPT_LENGTH:-256} RESPONSE_LENGTH=${RESPONSE_LENGTH:-32} MAX_TOKENS=${MAX_TOKENS:-4096}
         STEPS=${STEPS:-2} TEST_FREQ=${TEST_FREQ:-2} SAVE_FREQ=${SAVE_FREQ:-1} VAL_SAMPLES=${VAL_SAMPLES:-2} LR=${LR:-1e-4} ;;
     *) die "SCALE=$SCALE is unknown; choose full or tiny" ;;
+esac
+
+case $SCALE:${DEVICE:=} in
+    full: | full:cuda) DEVICE=cuda ;;
+    tiny:cuda | tiny:cpu) ;;
+    tiny:) # where nvidia-smi is missing, no time is lost on importing torch
+        DEVICE=cpu
+        ! command -v nvidia-smi > /dev/null || ! "${PYTHON:-python3}" -c 'import importlib.util, torch
+assert importlib.util.find_spec("verl") and torch.cuda.is_available()' 2> /dev/null || DEVICE=cuda ;;
+    full:cpu) die "DEVICE=cpu is for SCALE=tiny; a training on a CPU: bash examples/quickstart.sh" ;;
+    *) die "DEVICE=$DEVICE is unknown; choose cuda or cpu" ;;
 esac
 
 has_module() { "$PYTHON" -c "import $1" 2> /dev/null; }
@@ -46,7 +60,7 @@ begin() {
     NAME=${RUN_NAME:-$NAME}
     RUN=$OUT/$SCRIPT/$NAME-seed$SEED
     # Not among them: GPUs, steps, how often it validates and saves, and what only decides how fast it is.
-    compare_settings "$RUN" METHOD SCALE MODEL DATA SEED LR TRAIN_BATCH MINI_BATCH ROLLOUTS PROMPT_LENGTH RESPONSE_LENGTH \
+    compare_settings "$RUN" METHOD SCALE DEVICE MODEL DATA TRAIN_SET VAL_SET SEED LR TRAIN_BATCH MINI_BATCH ROLLOUTS PROMPT_LENGTH RESPONSE_LENGTH \
         VAL_SAMPLES
     [ -z "${RAY_ADDRESS:-}" ] || [ -n "$DRY_RUN" ] || check_cluster
     prepare_data
@@ -58,7 +72,7 @@ begin() {
 }
 
 choose_python() {
-    if [ "$SCALE" = tiny ]; then
+    if [ "$DEVICE" = cpu ]; then
         local venv=${VENV:-.venv}
         ensure_cpu_env "$venv"
         PYTHON=$venv/bin/python
@@ -66,7 +80,7 @@ choose_python() {
         return
     fi
     PYTHON=${PYTHON:-python3}
-    OUT=${OUT:-outputs/recipes}
+    [ "$SCALE" = tiny ] && OUT=${OUT:-outputs/tiny-cuda} || OUT=${OUT:-outputs/recipes}
     [ -n "$DRY_RUN" ] || check_gpus
     has_module verl || die "no verl in $PYTHON; name the python of your verl environment: PYTHON=/path/to/python"
 }
@@ -112,38 +126,40 @@ END
 
 prepare_data() {
     ABSENT_OK=()
+    local sets=()
+    [ "$TRAIN_SET $VAL_SET" = "train math500" ] || sets=(--sets "$TRAIN_SET" "$VAL_SET") # else all of the paper's
     if [ "$SCALE" = tiny ]; then
         DATA=${DATA:-$OUT/data}
-        "$PYTHON" -m recipe.asymgrpo.data prepare --out "$DATA" \
-            --local train=examples/tiny/train.jsonl --local math500=examples/tiny/math500.jsonl > /dev/null
+        "$PYTHON" -m recipe.asymgrpo.data prepare --out "$DATA" --local "$TRAIN_SET=examples/tiny/train.jsonl" \
+            --local "$VAL_SET=examples/tiny/math500.jsonl" > /dev/null
         MODEL=$("$PYTHON" examples/quickstart/base_model.py --model tiny --out "$OUT/base" \
-            --data "$DATA/train.parquet" "$DATA/math500.parquet" | tail -n 1)
+            --data "$DATA/$TRAIN_SET.parquet" "$DATA/$VAL_SET.parquet" | tail -n 1)
     elif [ -z "${DATA:-}" ]; then
         DATA=outputs/data
         check_paths DATA
         if [ -n "$DRY_RUN" ]; then
             ABSENT_OK=(--absent-ok "$DATA")
         else
-            "$PYTHON" -m recipe.asymgrpo.data prepare --out "$DATA"
+            "$PYTHON" -m recipe.asymgrpo.data prepare --out "$DATA" "${sets[@]}"
         fi
-    elif [ -z "$DRY_RUN" ] && [ ! -e "$DATA/train.parquet" ]; then
-        die "DATA=$DATA has no train.parquet; make it: $PYTHON -m recipe.asymgrpo.data prepare --out $DATA"
+    elif [ -z "$DRY_RUN" ] && [ ! -e "$DATA/$TRAIN_SET.parquet" ]; then
+        die "DATA=$DATA has no $TRAIN_SET.parquet; make it: $PYTHON -m recipe.asymgrpo.data prepare --out $DATA ${sets[*]}"
     fi
 }
 
 choose_attention() {
     # Packed sequences need the kernels of flash-attn.
-    if [ "$SCALE" = full ] && { [ -n "$DRY_RUN" ] || has_module flash_attn; }; then
+    if [ "$DEVICE" = cuda ] && { [ -n "$DRY_RUN" ] || has_module flash_attn; }; then
         ATTENTION=flash_attention_2 REMOVE_PADDING=True
     else
         ATTENTION=sdpa REMOVE_PADDING=False
-        [ "$SCALE" = tiny ] || echo "$SCRIPT.sh: no flash-attn in $PYTHON, so attention is sdpa on padded batches: slower" >&2
+        [ "$DEVICE" = cpu ] || echo "$SCRIPT.sh: no flash-attn in $PYTHON, so attention is sdpa on padded batches: slower" >&2
     fi
 }
 
 launch() {
     local overrides=("$@") watch=(--max-probs-diff 2) # bfloat16 differs by itself
-    if [ "$SCALE" = tiny ]; then
+    if [ "$DEVICE" = cpu ]; then
         choose_cpu "$NGPUS_PER_NODE"
         watch=()
         overrides+=("${CPU[@]}")

@@ -14,7 +14,7 @@ source examples/common.sh
 [ $# -gt 0 ] || die "name the folder of a training, such as outputs/recipes/run_qwen3_4b/paper-seed1"
 choose_python
 DATA=${DATA:-$([ "$SCALE" = tiny ] && echo "$OUT/data" || echo outputs/data)}
-[ "$SCALE" = full ] || export VERL_PLATFORM=cpu
+[ "$DEVICE" = cuda ] || export VERL_PLATFORM=cpu
 arguments=()
 for argument in "$@"; do # folders of trainings, the caller's, up to --
     [ "$argument" != -- ] || { arguments+=("${@:${#arguments[@]}+1}"); break; }

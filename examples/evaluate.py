@@ -6,12 +6,15 @@
 Of the checkpoints that RUN still has, the one with the best accuracy on MATH-500 (in the logs) is taken, or that of
 --step; 0 is the model it began with. It is merged into a Hugging Face model (verl.model_merger), and verl's own
 validation generates with the settings of the run, at temperature 0.4 and top-p 1: 5 responses to each problem of the
-larger sets, 10 to each of the smaller (arXiv 2604.04894). Results are in RUN/evaluation; what is there is not repeated.
+larger sets, 10 to each of the smaller (arXiv 2604.04894). A run that was validated on another set than the paper's is
+chosen by it and evaluated on it, 5 responses to each problem. Results are in RUN/evaluation; what is there is not
+repeated.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -26,7 +29,7 @@ from verl_ext.hydra_text import quoted
 # Sets -> responses to a problem: more where there are few problems.
 PASSES = {("math500", "olympiadbench"): 5, ("aime24", "aime25", "amc23"): 10}
 COLUMNS = [name for names in PASSES for name in names]
-CHOOSE_BY = "val-core/math500/acc/"
+CHOOSE_BY = re.compile(r"val-core/(?P<set>.+)/acc/mean@\d+")
 
 
 class EvaluationError(Exception):
@@ -40,16 +43,17 @@ def kept_steps(run: Path) -> list[int]:
 
 
 def best_step(run: Run, steps: Sequence[int]) -> int:
-    """Of `steps`, the one with the best validation accuracy on MATH-500; the last of equals.
+    """Of `steps`, the one with the best validation accuracy on MATH-500, or on the set the run has; the last of equals.
 
     Raises:
         EvaluationError: none of them was validated.
     """
-    keys = sorted(key for key in run.series if key.startswith(CHOOSE_BY) and "/mean@" in key)
+    sets = {key: found["set"] for key in sorted(run.series) if (found := CHOOSE_BY.fullmatch(key))}
+    keys = [key for key, name in sets.items() if name == "math500" or len(set(sets.values())) == 1]
     accuracy = {step: run[keys[0]][step] for step in steps if step in run[keys[0]]} if keys else {}
     if not accuracy:
         raise EvaluationError(
-            f"no {CHOOSE_BY}mean@N in the log for the checkpoints of steps {', '.join(map(str, steps))}; "
+            f"no val-core/math500/acc/mean@N in the log for the checkpoints of steps {', '.join(map(str, steps))}; "
             "choose one: --step N"
         )
     return max(accuracy, key=lambda step: (accuracy[step], step))
@@ -69,8 +73,18 @@ def settings_of(run: Path) -> list[str]:
     return list(yaml.safe_load(path.read_text()) or [])
 
 
+def sets_of(run: Path) -> dict[tuple[str, ...], int]:
+    """Which sets a run is evaluated on, with the number of responses to each problem."""
+    import yaml
+
+    path = run / "hydra" / ".hydra" / "config.yaml"
+    files = yaml.safe_load(path.read_text())["data"]["val_files"] if path.is_file() else []
+    own = tuple(Path(str(file)).stem for file in ([files] if isinstance(files, str) else files))
+    return PASSES if not own or set(own) & set(COLUMNS) else {own: 5}
+
+
 def merged_model(run: Path, step: int) -> Path:
-    """The checkpoint of a step as a Hugging Face model, made once."""
+    """The checkpoint of a step as a Hugging Face model, made once; with LoRA, its adapter beside the base model."""
     target = run / "merged" / f"step_{step}"
     if not (target / "config.json").is_file() or not any(target.glob("*.safetensors")):
         command = [sys.executable, "-m", "verl.model_merger", "merge", "--backend", "fsdp"]
@@ -79,6 +93,15 @@ def merged_model(run: Path, step: int) -> Path:
         if subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode:
             raise EvaluationError(f"the checkpoint of step {step} could not be merged; verl's message is above")
     return target
+
+
+def model_overrides(merged: Path) -> list[str]:
+    """verl's overrides for a merged model."""
+    adapter = merged / "lora_adapter"
+    overrides = [f"actor_rollout_ref.model.path={quoted(merged)}"]
+    if adapter.is_dir():  # without this verl would begin with a fresh one, and the base model be evaluated
+        overrides.append(f"actor_rollout_ref.model.lora_adapter_path={quoted(adapter)}")
+    return overrides
 
 
 def evaluate(run: Path, step: int | None, data: Path, extra: Sequence[str]) -> Path:
@@ -97,11 +120,13 @@ def evaluate(run: Path, step: int | None, data: Path, extra: Sequence[str]) -> P
     elif step and step not in steps:
         raise EvaluationError(f"{run} has no checkpoint of step {step}; it has {', '.join(map(str, steps)) or 'none'}")
     results = run / "evaluation" / f"step_{step}"
-    passes = {tuple(name for name in names if (data / f"{name}.parquet").is_file()): n for names, n in PASSES.items()}
+    wanted = sets_of(run)
+    passes = {tuple(name for name in names if (data / f"{name}.parquet").is_file()): n for names, n in wanted.items()}
     passes.pop((), None)
     if not passes:
-        raise EvaluationError(f"{data} has none of {', '.join(COLUMNS)}.parquet; --data names another folder")
-    model = [f"actor_rollout_ref.model.path={quoted(merged_model(run, step))}"] if step else []
+        missing = ", ".join(name for group in wanted for name in group)
+        raise EvaluationError(f"{data} has none of {missing}.parquet; --data names another folder")
+    model = model_overrides(merged_model(run, step)) if step else []
     for names, n in passes.items():
         folder = results / "+".join(names)
         if (folder / "0.jsonl").is_file():

@@ -46,7 +46,7 @@ done
 
 check_knobs
 choose_python
-export SCALE OUT PYTHON SEED CALLER
+export SCALE DEVICE OUT PYTHON SEED CALLER
 failed=() runs=()
 for name in $ROWS; do
     read -r -a words <<< "$(row "$name")"

@@ -7,8 +7,8 @@ ALGORITHM=(
     algorithm.use_kl_in_reward=False
 )
 DATASET=(
-    data.train_files="$(hydra "$DATA/train.parquet")"
-    data.val_files="$(hydra "$DATA/math500.parquet")" # the paper chooses its checkpoint here; the other sets: examples/eval.sh
+    data.train_files="$(hydra "$DATA/$TRAIN_SET.parquet")"
+    data.val_files="$(hydra "$DATA/$VAL_SET.parquet")" # the paper chooses its checkpoint on MATH-500; other sets: examples/eval.sh
     data.train_batch_size="$TRAIN_BATCH"
     data.max_prompt_length="$PROMPT_LENGTH"
     data.max_response_length="$RESPONSE_LENGTH"

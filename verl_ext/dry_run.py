@@ -181,19 +181,22 @@ def memory_floor(config: Any, model: Model, shards: int, tensor: int, micro_toke
 
     Training: weights, gradients and two Adam moments in float32 (16 bytes a parameter, over the FSDP shards), and the
     logits of one micro-batch with their gradient (bfloat16, 4 bytes). Generation: vLLM's weights in bfloat16 and, where
-    they are not offloaded, the sharded weights and moments (12 bytes).
+    they are not offloaded, the sharded weights and moments (12 bytes). With LoRA only the weights (4 bytes): what its
+    adapters need is not counted.
 
     Raises:
         PlanError: this machine's GPUs have less.
     """
     actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
-    training = 16 * model.parameters / shards + 4 * micro_tokens * model.vocabulary
-    resident = 4 * (not actor.fsdp_config.param_offload) + 8 * (not actor.fsdp_config.optimizer_offload)
+    lora = (config.actor_rollout_ref.model.get("lora_rank") or 0) > 0
+    training = (4 if lora else 16) * model.parameters / shards + 4 * micro_tokens * model.vocabulary
+    resident = 4 * (not actor.fsdp_config.param_offload) + 8 * (not actor.fsdp_config.optimizer_offload and not lora)
     generation = 2 * model.parameters / tensor + resident * model.parameters / shards
     floor = max(training, generation)
     words = (
         f"at least {floor / GIB:.3g} GiB a GPU for {model.parameters / 1e9:.3g} B parameters (training "
-        f"{training / GIB:.3g}, generation {generation / GIB:.3g} before its KV cache), activations not counted"
+        f"{training / GIB:.3g}, generation {generation / GIB:.3g} before its KV cache), activations "
+        f"{'and adapters ' if lora else ''}not counted"
     )
     import torch
 

@@ -35,6 +35,8 @@ class Model:
 
 # From the models' published config.json, so that a plan needs no hub.
 KNOWN = {
+    "Qwen/Qwen2.5-0.5B-Instruct": Model(32768, 151936, 896, 24, 4864, 14, 2, 64, True),
+    "Qwen/Qwen2.5-3B-Instruct": Model(32768, 151936, 2048, 36, 11008, 16, 2, 128, True),
     "Qwen/Qwen2.5-Math-1.5B": Model(4096, 151936, 1536, 28, 8960, 12, 2, 128, True),
     "Qwen/Qwen2.5-Math-7B": Model(4096, 152064, 3584, 28, 18944, 28, 4, 128, False),
     "Qwen/Qwen3-4B": Model(40960, 151936, 2560, 36, 9728, 32, 8, 128, True),

@@ -57,7 +57,8 @@ def form_groups(scores: Tensor, counted: Tensor, index: Any, success_threshold: 
         ValueError: a counted row's score is NaN or infinite.
     """
     # A few numbers a row: the CPU is as fast, and float64 and bincount work there whatever the accelerator.
-    rows = counted.cpu().nonzero().squeeze(-1)
+    counted = counted.cpu()
+    rows = counted.nonzero().squeeze(-1)
     scores = scores.cpu()[rows]
     uids = list(compress(_to_list(index), counted.tolist()))
     _check_finite(scores, uids, score)

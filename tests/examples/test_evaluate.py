@@ -38,6 +38,33 @@ def test_the_best_of_the_checkpoints_that_are_there(tmp_path):
         evaluate.best_step(evaluate.read_run(run), [25])
 
 
+def test_a_run_on_another_set_is_chosen_by_it_and_evaluated_on_it(tmp_path):
+    run = make_run(tmp_path / "run", {10: 0.9, 20: 0.5}, [10, 20])
+    log = run / "metrics-000.jsonl"
+    log.write_text(log.read_text().replace("math500", "gsm8k"))
+    assert evaluate.best_step(evaluate.read_run(run), [10, 20]) == 10
+    assert evaluate.sets_of(run) == evaluate.PASSES  # nothing is known of it
+    (run / "hydra" / ".hydra").mkdir(parents=True)
+    config = run / "hydra" / ".hydra" / "config.yaml"
+    config.write_text("data:\n  val_files: /data/gsm8k_test.parquet\n")
+    assert evaluate.sets_of(run) == {("gsm8k_test",): 5}
+    config.write_text("data:\n  val_files: [/data/math500.parquet]\n")
+    assert evaluate.sets_of(run) == evaluate.PASSES
+    # Two sets and none of them MATH-500: neither is better than the other.
+    log.write_text(log.read_text() + '{"step": 10, "data": {"val-core/other/acc/mean@5": 1.0}}\n')
+    with pytest.raises(evaluate.EvaluationError, match="choose one: --step N"):
+        evaluate.best_step(evaluate.read_run(run), [10, 20])
+
+
+def test_what_lora_has_learned_is_evaluated(tmp_path):
+    """verl.model_merger leaves the base model as it was, and the adapter beside it."""
+    model = f"actor_rollout_ref.model.path='{tmp_path}'"
+    assert evaluate.model_overrides(tmp_path) == [model]
+    (tmp_path / "lora_adapter").mkdir()
+    adapter = f"actor_rollout_ref.model.lora_adapter_path='{tmp_path}/lora_adapter'"
+    assert evaluate.model_overrides(tmp_path) == [model, adapter]
+
+
 def test_what_cannot_be_evaluated(tmp_path, capsys):
     run = make_run(tmp_path / "run", {10: 0.9}, [])
     assert evaluate.main([str(run)]) == 1

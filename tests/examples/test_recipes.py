@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,8 @@ from recipe.asymgrpo.data import main as data_main
 from verl_ext import dry_run
 
 ROOT = Path(__file__).resolve().parents[2]
-RECIPES = ["run_qwen_7b", "run_qwen3_4b", "run_qwen2_5_math_1_5b", "run_qwen3_8b_multinode"]
+ONE_GPU = ["run_qwen2_5_0_5b_1gpu", "run_qwen2_5_3b_lora_1gpu"]
+RECIPES = ["run_qwen_7b", "run_qwen3_4b", "run_qwen2_5_math_1_5b", "run_qwen3_8b_multinode", *ONE_GPU]
 METHODS = sorted(path.stem for path in (ROOT / "recipe" / "asymgrpo" / "conf" / "asymgrpo").iterdir())
 SCRIPTS = [*sorted((ROOT / "examples").glob("*.sh")), ROOT / "examples" / "quickstart" / "env.sh"]
 SCRIPTS += [*sorted((ROOT / "tools").rglob("*.sh")), ROOT / "tests" / "run.sh", ROOT / ".ci" / "run"]
@@ -28,8 +30,9 @@ def data(tmp_path_factory) -> Path:
         "".join(json.dumps({"problem": f"What is ${i}+1$?", "answer": str(i + 1)}) + "\n" for i in range(1100))
     )
     held_out = ROOT / "examples" / "tiny" / "math500.jsonl"
-    arguments = ["prepare", "--out", str(folder), "--local", f"train={source}", "--local", f"math500={held_out}"]
-    assert data_main(arguments) == 0
+    sets = {"train": source, "gsm8k_train": source, "math500": held_out, "gsm8k_test": held_out}
+    local = [argument for name, file in sets.items() for argument in ("--local", f"{name}={file}")]
+    assert data_main(["prepare", "--out", str(folder), *local]) == 0
     return folder
 
 
@@ -141,6 +144,39 @@ def test_dry_run_as_the_user_types_it(data):
     assert f"{1024 * (1024 + 4096):,}" in done.stdout  # tokens a step, at most
     assert "beta_neg 0.4, beta_pos 0.9" in done.stdout
     assert not (ROOT / "outputs" / "recipes" / "run_qwen3_4b").exists(), "a dry run leaves nothing behind"
+
+
+def test_one_gpu_of_24_and_one_of_48_gib(data):
+    """The memory that cannot be avoided leaves half of the card to activations."""
+    for script, most in zip(ONE_GPU, (24, 48), strict=True):
+        done = run(script, DRY_RUN="1", DATA=str(data))
+        assert done.returncode == 0, done.stderr
+        assert float(re.search(r"at least ([\d.]+) GiB a GPU", done.stdout)[1]) < most / 2
+    assert "adapters not counted" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("knobs", "message"),
+    [
+        ({"DEVICE": "cpu"}, "DEVICE=cpu is for SCALE=tiny"),
+        ({"DEVICE": "gpu"}, "DEVICE=gpu is unknown; choose cuda or cpu"),
+        ({"SCALE": "tiny", "DEVICE": "cuda"}, "no GPU that torch"),
+    ],
+)
+def test_device(knobs, message):
+    done = run(ONE_GPU[0], **knobs)
+    assert done.returncode in (1, 2)
+    assert message in done.stderr
+
+
+def test_tiny_on_a_gpu_is_the_same_script(tmp_path, hand_over):
+    """Nothing of the CPU's settings, and the user's own python."""
+    data = {"DATA": str(tmp_path / "data"), "OUT": str(tmp_path)}
+    _, arguments = hand_over(ONE_GPU[0], SCALE="tiny", DEVICE="cuda", **data)
+    assert f"data.train_files='{tmp_path}/data/gsm8k_train.parquet'" in arguments
+    assert "actor_rollout_ref.actor.strategy=fsdp2" in arguments
+    assert "trainer.total_training_steps=2" in arguments
+    assert not [argument for argument in arguments if "cpu" in argument.replace(str(tmp_path), "")]
 
 
 def test_before_the_data_is_there():
