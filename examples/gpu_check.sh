@@ -5,7 +5,7 @@
 #   bash examples/gpu_check.sh                     exit status 0, 1 where something failed, 2 without a GPU
 #   PYTHON=/path/to/python bash examples/gpu_check.sh       the python of your verl environment; torch alone is enough
 #   DEVICE=cpu bash examples/gpu_check.sh          parts 1 and 2 without a GPU
-#   bash examples/gpu_check.sh --parts 1 2         these parts only (benchmarks/gpu_check.py)
+#   bash examples/gpu_check.sh --parts 1 2         these parts only (benchmarks/gpu_check/)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source examples/quickstart/env.sh
@@ -26,4 +26,4 @@ case $DEVICE in
         "$PYTHON" -c 'import torch' 2> /dev/null || die "no torch in $PYTHON; name the python of your verl environment: PYTHON=/path/to/python" ;;
     *) die "DEVICE=$DEVICE is unknown; choose cuda or cpu" ;;
 esac
-exec "$PYTHON" benchmarks/gpu_check.py --device "$DEVICE" --out "$OUT" "$@"
+exec "$PYTHON" -m benchmarks.gpu_check --device "$DEVICE" --out "$OUT" "$@"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import gpu_check
+from benchmarks.gpu_check import training, values
 from recipe.asymgrpo import groups, policy_loss
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,7 +62,7 @@ def test_a_wrong_estimate_is_seen(monkeypatch):
 
     original = groups.form_groups
     monkeypatch.setattr("recipe.asymgrpo.advantage.form_groups", every_other_differs)
-    assert set(statuses(gpu_check.check_estimator("cpu")).values()) == {"FAIL"}
+    assert set(statuses(values.check_estimator("cpu")).values()) == {"FAIL"}
 
 
 @pytest.mark.parametrize("fault", ["loss", "gradient", "sums", "padding"])
@@ -82,7 +82,7 @@ def test_a_wrong_loss_is_seen(monkeypatch, fault):
         return loss, sums
 
     monkeypatch.setattr(policy_loss, "_compiled", lambda mode, *args, **kwargs: wrong(*args, **kwargs))
-    found = statuses(gpu_check.check_loss("cpu"))
+    found = statuses(values.check_loss("cpu"))
     assert {what: status for what, status in found.items() if "eager" in what} == {
         "loss, eager, float32": "PASS",
         "loss, eager, bfloat16": "PASS",
@@ -96,7 +96,7 @@ def test_a_loss_that_cannot_be_compiled_is_no_pass(monkeypatch):
 
     monkeypatch.setattr(policy_loss, "_compilation", lambda *choice: fails)
     monkeypatch.setattr(policy_loss, "_compile_failures", [])
-    found = gpu_check.check_loss("cpu")
+    found = values.check_loss("cpu")
     assert statuses(found)["loss, compiled, float32"] == "FAIL"
     assert "torch.compile failed: no compiler" in next(one.words for one in found if "compiled" in one.what)
 
@@ -123,21 +123,21 @@ def test_the_verdict_on_a_resumed_training(tmp_path, steps, change, status):
     lines = [json.dumps({"step": step, "data": {**GOOD, **change}}) for step in steps]
     (tmp_path / "metrics-000.jsonl").write_text('{"step": 1, "data": {}}\n')
     (tmp_path / "metrics-001.jsonl").write_text("\n".join(lines) + "\n")
-    assert gpu_check.judge_training("resumed", tmp_path, 3, 60).status == status
+    assert training.judge_training("resumed", tmp_path, 3, 60).status == status
 
 
 def test_a_training_that_cannot_be_started_names_what_is_missing(tmp_path, monkeypatch):
     import importlib.util
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "vllm" else object())
-    (finding,) = gpu_check.check_training("cuda", tmp_path, 60)
+    (finding,) = training.check_training("cuda", tmp_path, 60)
     assert (finding.status, finding.words) == ("not here", "missing: vllm")
 
 
 def test_a_training_that_fails_is_told(tmp_path, monkeypatch):
     """On a machine without a GPU the script refuses to start."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    (finding,) = gpu_check.check_training("cuda", tmp_path, 60)
+    (finding,) = training.check_training("cuda", tmp_path, 60)
     assert finding.status == "FAIL"
     assert "exit status 2" in finding.words
     assert "no GPU that torch" in finding.words
@@ -146,8 +146,8 @@ def test_a_training_that_fails_is_told(tmp_path, monkeypatch):
 WITHOUT_VERL = """
 import sys
 sys.modules["verl"] = None
-from benchmarks import gpu_check
-assert gpu_check.main(["--device", "cpu", "--out", sys.argv[1], "--parts", "1", "2"]) == 0
+from benchmarks.gpu_check.__main__ import main
+assert main(["--device", "cpu", "--out", sys.argv[1], "--parts", "1", "2"]) == 0
 assert not [name for name in sys.modules if name.startswith("verl.")]
 """
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -59,3 +63,46 @@ def test_the_loss_stays_on_the_device(mode, mask_dtype, dtype, weighted):
         assert loss.device.type == sums.device.type == "cuda"
         assert sums.shape == (24,)
     assert copies.seen == []
+
+
+ROOT = Path(__file__).resolve().parents[2]
+# Functions that read a tensor which is on the host by then, or no tensor at all.
+ON_THE_HOST = {
+    ("advantage.py", "_verdicts"),
+    ("advantage.py", "_warn"),
+    ("advantage.py", "_end_without_signal"),
+    ("groups.py", "form_groups"),
+    ("groups.py", "_to_list"),
+    ("groups.py", "_check_finite"),
+    ("diagnostics.py", "group_sums"),
+    ("diagnostics.py", "covariance_sums"),
+    ("pooled.py", "__array_ufunc__"),
+    ("pooled.py", "__add__"),
+    ("curves/__init__.py", "pass_at_k"),
+}
+
+
+def calls_of(name: str) -> list[tuple[str, str]]:
+    """(file, function) of each call of a tensor's method in the algorithm."""
+    found = []
+    folder = ROOT / "recipe" / "asymgrpo"
+    for path in [*sorted(folder.glob("*.py")), folder / "curves" / "__init__.py"]:
+        if path.stem in ("pass_at_k", "doctor"):  # read dumps and machines
+            continue
+        for function in ast.walk(ast.parse(path.read_text())):
+            if isinstance(function, ast.FunctionDef):
+                for node in ast.walk(function):
+                    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == name:
+                        found.append((str(path.relative_to(folder)), function.name))
+    return sorted(found)
+
+
+def test_every_transfer_is_documented():
+    """docs/gpu.md has each; gpu_check counts them on a card."""
+    page = (ROOT / "docs" / "gpu.md").read_text()
+    table = re.search(r"<!-- begin transfers -->\n\n(.*?)\n\n<!-- end transfers -->", page, re.DOTALL)[1]
+    rows = re.findall(r"\| `([\w/.]+)`, `(\w+)` \| `(.*?)` \| (.*?) \|", table)
+    assert len(rows) == len(table.splitlines()) - 2
+    assert sorted((file, function) for file, function, call, _ in rows if ".cpu()" in call) == calls_of("cpu")
+    to_host = [(file, function) for file, function, call, _ in rows if ".tolist()" in call]
+    assert {*calls_of("tolist"), *calls_of("item")} - ON_THE_HOST == set(to_host)
