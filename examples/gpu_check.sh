@@ -12,9 +12,6 @@ source examples/quickstart/env.sh
 
 DEVICE=${DEVICE:-cuda}
 OUT=${OUT:-outputs/gpu_check}
-case ${1:-} in
-    -h | --help) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; exit ;;
-esac
 case $DEVICE in
     cpu)
         VENV=${VENV:-.venv}

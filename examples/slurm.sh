@@ -12,6 +12,7 @@
 #
 # From the root of this repository, which all nodes must see, with verl's environment active: PYTHON, or PATH.
 set -euo pipefail
+case ${1:-} in -h | --help) sed -n '2,/^set/{/^#\( \|$\)/s/^# \{0,1\}//p}' "$0"; exit ;; esac
 
 recipe=${1:?name a recipe, such as examples/run_qwen3_8b_multinode.sh}
 shift

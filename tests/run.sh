@@ -13,9 +13,6 @@ if [ -z "${VENV:-}" ]; then
     ensure_cpu_env "$VENV" dev
 fi
 [ -x "$VENV/bin/python" ] || die "VENV=$VENV has no bin/python"
-case ${1:-} in
-    -h | --help) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; exit ;;
-esac
 
 "$VENV/bin/python" -m ruff check .
 "$VENV/bin/python" -m ruff format --check .

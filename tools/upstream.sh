@@ -6,6 +6,7 @@
 # The algorithm, reward and data are copied; verl_ext stays here, and with it what only it can use. tools/upstream/ has
 # what a recipe has instead: README.md, REQUIRED_VERL.txt, register.py and the run script.
 set -euo pipefail
+case ${1:-} in -h | --help) sed -n '2,/^set/{/^#\( \|$\)/s/^# \{0,1\}//p}' "$0"; exit ;; esac
 
 out=${1:?name a checkout of verl-recipe: bash tools/upstream.sh OUT}
 root=$(cd "$(dirname "$0")/.." && pwd)

@@ -214,6 +214,9 @@ def memory_floor(config: Any, model: Model, shards: int, tensor: int, micro_toke
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] in (["-h"], ["--help"]):
+        print(__doc__)
+        return 0
     absent_ok = None
     if arguments[:1] == ["--absent-ok"]:
         absent_ok = Path(arguments[1])

@@ -93,7 +93,9 @@ def page(about: dict[str, Any], findings: Sequence[Finding], seconds: float) -> 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = argparse.ArgumentParser(
-        description=gpu_check.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.gpu_check",
+        description=gpu_check.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--out", type=Path, default=Path("outputs/gpu_check"), help="folder for page and figures")

@@ -8,7 +8,7 @@
 #   bash benchmarks/study/run.sh --help           the other options
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-source examples/quickstart/env.sh
+source examples/quickstart/env.sh "" # --help is the runner's
 
 VENV=${VENV:-.venv}
 ensure_cpu_env "$VENV"

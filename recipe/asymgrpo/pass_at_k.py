@@ -132,7 +132,9 @@ def step_files(folder: Path) -> dict[int, Path]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Unbiased pass@k from verl's generation dumps.")
+    parser = argparse.ArgumentParser(
+        prog="python -m recipe.asymgrpo.pass_at_k", description="Unbiased pass@k from verl's generation dumps."
+    )
     parser.add_argument("paths", nargs="+", type=Path, metavar="DUMP", help="STEP.jsonl, or a folder of them")
     parser.add_argument("--k", nargs="+", type=int, help="default: 1, 2, 4, ... up to the samples of a problem")
     parser.add_argument("--threshold", type=float, default=0.5, help="solved means a score above this (default 0.5)")

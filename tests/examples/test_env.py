@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -172,3 +173,42 @@ def test_an_interrupted_environment_is_made_anew(tmp_path):
         subprocess.run([venv / "bin/python", "-m", "pip", "--version"], capture_output=True, check=False).returncode
         == 0
     )
+
+
+SCRIPTS = [path.relative_to(ROOT) for room in ("examples", "tests", "tools") for path in (ROOT / room).glob("*.sh")]
+SCRIPTS = sorted(path for path in SCRIPTS if path.name not in ("common.sh", "settings.sh"))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=str)
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help(script, flag, tmp_path):
+    """At once, from any folder, and nothing is made: it is the head of the script."""
+    made = set((ROOT / "outputs").glob("*"))
+    done = subprocess.run(
+        ["bash", os.path.relpath(ROOT / script, tmp_path), flag],
+        cwd=tmp_path,
+        env=os.environ | {"VENV": str(tmp_path / "venv")},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"{script} " in done.stdout or f"{script}\n" in done.stdout
+    assert "set -euo" not in done.stdout
+    assert "#SBATCH" not in done.stdout
+    assert not list(tmp_path.iterdir())
+    assert set((ROOT / "outputs").glob("*")) == made
+
+
+MODULES = [f"recipe.asymgrpo.{name}" for name in ("curves", "data", "doctor", "pass_at_k", "report")]
+MODULES += ["verl_ext.watch", "verl_ext.dry_run", "benchmarks.study.analysis", "benchmarks.gpu_check"]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_help_of_modules(module):
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"python -m {module}" in done.stdout

@@ -13,7 +13,7 @@ from verl_ext.watch.training import MAX_PROBS_DIFF, train
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Run and watch one verl training.")
+    parser = argparse.ArgumentParser(prog="python -m verl_ext.watch", description="Run and watch one verl training.")
     parser.add_argument("--run", type=Path, required=True, help="folder of the run")
     parser.add_argument("--steps", type=int, required=True, help="steps that the run has in all")
     parser.add_argument("--stall", type=float, default=600, help="seconds without a record that end the run")

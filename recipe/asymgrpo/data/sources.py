@@ -142,3 +142,7 @@ def markdown() -> str:
             f"| `{name}` | {use} | {repo}{config} | `{source.split}` | {source.rows:,} | {columns} | {source.licence} |"
         )
     return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(markdown())

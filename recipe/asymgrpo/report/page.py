@@ -155,7 +155,9 @@ def write(report: Report, out: Path, pngs: Sequence[str] | None = None) -> list[
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="A page, figures and a summary of training runs.")
+    parser = argparse.ArgumentParser(
+        prog="python -m recipe.asymgrpo.report", description="A page, figures and a summary of training runs."
+    )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder, log file, or a folder of them")
     parser.add_argument("--out", type=Path, default=Path("report"), help="folder to write into (default: report)")
     parser.add_argument(
