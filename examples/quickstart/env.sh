@@ -92,7 +92,8 @@ hydra() { # a value that Hydra reads as this very text; verl_ext/hydra_text.py d
 # (a whole number), size (a number above 0).
 KNOBS="NNODES count NGPUS_PER_NODE count NGPUS count TRAIN_BATCH count MINI_BATCH count ROLLOUTS count PROMPT_LENGTH count
 RESPONSE_LENGTH count TENSOR_PARALLEL count MAX_TOKENS count STEPS count VAL_SAMPLES count KEEP count TEST_FREQ every
-SAVE_FREQ every SEED seed LR size STALL size RAY_WAIT size"
+SAVE_FREQ every SEED seed LR size STALL size RAY_WAIT size LORA_RANK count
+LORA_ALPHA count"
 
 check_knobs() {
     local words name kind form is i
