@@ -98,6 +98,9 @@ LONG_STEPS = {task: 5 * steps for task, steps in STEPS.items()}
 LEARNING_RATES = (2e-4, 4e-4, 8e-4, 1.6e-3)
 LONG_LEARNING_RATES = (1e-4, 2e-4, 4e-4, 8e-4)  # where the best is at an end, that end is moved
 LOWEST, HIGHEST = 1.25e-5, 3.2e-3
+HOPELESS = (
+    0.1  # pass@1 behind a method's best step size so far: then no more seeds; those of one step size differ by 0.03
+)
 BETAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 COEFFICIENTS = (0.0, 0.1, 0.3, 1.0)
 VERL_TASK = "countdown"
@@ -169,13 +172,24 @@ def _best(scores: dict[float, list[float]]) -> float:
     return max(sorted(scores), key=lambda lr: round(statistics.fmean(scores[lr]), 6))
 
 
+def has_all_seeds(scores: dict[float, list[float]], lr: float) -> bool:
+    """Whether a step size of the long grid has had all the seeds it gets: fewer where it is hopeless."""
+    if not all(scores.values()):
+        return False
+    best = max(map(statistics.fmean, scores.values()))
+    return len(scores[lr]) >= len(TUNED) or statistics.fmean(scores[lr]) < best - HOPELESS
+
+
 def long_learning_rates(results: Sequence[Result], method: str, task: str) -> list[float]:
     """The step sizes of a method's long grid: the common ones, and where the best of those that have all seeds is at an
     end, one more beyond it."""
     rates = sorted(LONG_LEARNING_RATES)
-    scores = lr_scores(results, "long_grid", method, task)
-    while all(len(scores.get(lr, ())) >= len(TUNED) for lr in rates):
-        best = _best({lr: scores[lr] for lr in rates})
+    found = lr_scores(results, "long_grid", method, task)
+    while True:
+        scores = {lr: found.get(lr, []) for lr in rates}
+        if not all(has_all_seeds(scores, lr) for lr in rates):
+            break
+        best = _best(scores)
         if best == rates[0] and best > LOWEST:
             rates.insert(0, best / 2)
         elif best == rates[-1] and best < HIGHEST:
@@ -194,7 +208,11 @@ def best_lr(results: Sequence[Result], method: str, task: str, grid: str = "grid
     rates = list(LEARNING_RATES) if grid == "grid" else long_learning_rates(results, method, task)
     scores: dict[float, list[float]] = {lr: [] for lr in rates}
     scores |= lr_scores(results, grid, method, task)
-    if any(len(found) < len(TUNED) for found in scores.values()):
+    if grid == "grid":
+        whole = all(len(found) >= len(TUNED) for found in scores.values())
+    else:
+        whole = all(has_all_seeds(scores, lr) for lr in scores)
+    if not whole:
         raise Incomplete(f"the step size of {method} on {task} is not known yet: run.sh --only {grid}")
     return _best(scores)
 
@@ -232,9 +250,15 @@ def _coefficients(results: Sequence[Result]) -> Iterator[Experiment]:
 
 def _long_grid(results: Sequence[Result]) -> Iterator[Experiment]:
     rates = {pair: long_learning_rates(results, *pair) for pair in itertools.product(LONG_METHODS, TASKS)}
+    scores = {
+        pair: {lr: lr_scores(results, "long_grid", *pair).get(lr, []) for lr in found} for pair, found in rates.items()
+    }
+    done = {row["config_hash"] for row in results if row["group"] == "long_grid"}
     for seed, task, (method, overrides) in itertools.product(TUNED, reversed(TASKS), LONG_METHODS.items()):
         for lr in rates[method, task]:
-            yield Experiment("long_grid", "light", method, overrides, task, seed, lr, LONG_STEPS[task])
+            one = Experiment("long_grid", "light", method, overrides, task, seed, lr, LONG_STEPS[task])
+            if one.config_hash in done or not has_all_seeds(scores[method, task], lr):
+                yield one
 
 
 def _long_final(results: Sequence[Result]) -> Iterator[Experiment]:

@@ -261,6 +261,24 @@ def test_the_grid_of_a_long_run_grows_where_the_best_is_at_its_end():
     assert "3 seeds, selection prompts" in long_tables.headline_table(Study(long_grid(4e-4)))
 
 
+def test_a_hopeless_step_size_gets_no_more_seeds():
+    """0.1 behind the best so far; and one that has them all keeps them."""
+    first = [row for row in long_grid(4e-4) if row["seed"] == 1]
+    for row in first:
+        row["val_acc"] = {1e-4: 0.29, 2e-4: 0.31, 4e-4: 0.4, 8e-4: 0.2}[row["lr"]]
+    left = [e for e in experiments.GROUPS["long_grid"](first) if (e.method, e.task, e.seed) == ("grpo", "countdown", 2)]
+    assert [e.lr for e in left] == [2e-4, 4e-4]
+    with pytest.raises(Incomplete, match="--only long_grid"):
+        experiments.best_lr(first, "grpo", "countdown", "long_grid")
+    others = [row | {"val_acc": 0.4} for row in long_grid(4e-4) if row["seed"] > 1 and row["lr"] in (2e-4, 4e-4)]
+    assert experiments.best_lr(first + others, "grpo", "countdown", "long_grid") == 4e-4
+    assert experiments.best_lr(long_grid(4e-4), "grpo", "countdown", "long_grid") == 4e-4
+    listed = [
+        e for e in experiments.GROUPS["long_grid"](long_grid(4e-4)) if (e.method, e.task) == ("grpo", "countdown")
+    ]
+    assert len(listed) == 12  # what has been run is counted, hopeless or not
+
+
 # The runner
 
 
