@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from benchmarks.study import figures, long_tables, tables
+from benchmarks.study import aggregates, figures, long_tables, tables
 from benchmarks.study.experiments import TASKS, VERL_TASK, Incomplete
 from benchmarks.study.measures import Study
 from benchmarks.study.results import RESULTS, ROOT, read_results
@@ -41,6 +41,8 @@ BLOCKS: dict[str, Callable[[Study], str]] = {
     **{f"long-grid-{task}": partial(long_tables.grid_table, task=task) for task in TASKS},
     **{f"long-kl-{task}": partial(long_tables.kl_table, task=task) for task in TASKS},
     **{f"long-{task}": partial(long_tables.final_table, task=task) for task in TASKS},
+    "long-aggregate": aggregates.aggregate_table,
+    "long-best": long_tables.best_checkpoint_table,
     "language-model": tables.language_model_table,
     "reruns": tables.reruns_table,
     **{f"figure-{name}": partial(figure, name=name) for name in figures.DRAWN},

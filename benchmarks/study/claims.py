@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import statistics
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 
-from benchmarks.study.experiments import BETAS, COEFFICIENTS, LABELS, TASKS, Result
+from benchmarks.study.experiments import TASKS, Result
 from benchmarks.study.measures import (
     TASK_NAMES,
     WINDOW,
@@ -17,13 +15,18 @@ from benchmarks.study.measures import (
     Study,
     accuracy,
     at_end,
+    coefficient_effect,
     correlation,
     every,
     gap_by_p,
     last_quarter,
+    pass_at,
+    plane_by,
+    slope,
     steps_to,
     whole,
 )
+from benchmarks.study.methods import LABELS
 
 MIN_SEEDS = 5  # for a verdict
 NEGLIGIBLE = 0.01  # of accuracy: below, a difference is none
@@ -102,42 +105,29 @@ def comparison_places(study: Study, method: str, other: str) -> list[tuple[str, 
     ]
 
 
-def slope(values: dict[float, float]) -> float:
-    """Least squares."""
-    xs, ys = zip(*sorted(values.items()), strict=True)
-    return statistics.linear_regression(xs, ys).slope
+SYNERGY = {
+    "asymgrpo_entropy_bonus_10": "grpo_entropy_bonus_10",
+    "asymgrpo_clip_higher": "grpo_clip_higher",
+    "modulated_0.3": "grpo_modulated_0.3",
+}
+"""AsymGRPO with a regulariser, and GRPO with it."""
 
 
-def plane_by(study: Study, task: str, axis: int, measure: Callable[[Result], float]) -> dict[int, dict[float, float]]:
-    """By seed and value of beta_pos (axis 0) or beta_neg (1): the mean over the other exponent."""
-    cells: dict[int, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for row in study.groups["plane"]:
-        if row["task"] == task:
-            betas = tuple(map(float, re.findall(r"[\d.]+", row["method"])))
-            cells[row["seed"]][betas[axis]].append(measure(row))
-    return {
-        seed: {beta: statistics.fmean(found) for beta, found in levels.items()}
-        for seed, levels in cells.items()
-        if sum(map(len, levels.values())) == len(BETAS) ** 2
-    }
+def synergy(study: Study, together: str, alone: str, k: int) -> list[Finding]:
+    """Both together minus the better of AsymGRPO and the regulariser, in the long runs; which is the better is chosen
+    by the same runs, which is to the disadvantage of the claim.
 
-
-def coefficient_effect(
-    study: Study, task: str, axis: int, level: float, measure: Callable[[Result], float]
-) -> Estimate:
-    """Of a coefficient at `level` against 0, mean over the other coefficient, by seed."""
-    cells: dict[int, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for row in study.groups["coefficients"]:
-        if row["task"] == task:
-            pair = tuple(map(float, re.findall(r"[\d.]+", row["method"])))
-            cells[row["seed"]][pair[axis]].append(measure(row))
-    return Estimate.of(
-        [
-            statistics.fmean(levels[level]) - statistics.fmean(levels[0.0])
-            for _, levels in sorted(cells.items())
-            if sum(map(len, levels.values())) == len(COEFFICIENTS) ** 2
-        ]
-    )
+    Raises:
+        Incomplete: no runs of one of them.
+    """
+    findings = []
+    for task in reversed(TASKS):
+        group, measure = "long_final", pass_at(k)
+        better = max(("asymgrpo", alone), key=lambda name: study.estimate(group, name, task, measure).mean)
+        estimate = study.difference(group, together, better, task, measure)
+        where = f"{TASK_NAMES[task]}, {COMPARED[group]}"
+        findings.append(Finding(f"{LABELS[together]} minus {LABELS[better]}, pass@{k}", where, estimate, 1))
+    return findings
 
 
 def claims(study: Study) -> list[Claim]:
@@ -178,6 +168,16 @@ def claims(study: Study) -> list[Claim]:
 
     def coefficient(axis: int, level: float, measure: Callable[[Result], float]) -> Callable[[str], Estimate]:
         return lambda task: coefficient_effect(study, task, axis, level, measure)
+
+    def in_long_runs(
+        method: str, other: str, measure: Callable[[Result], float], what: str, sign: int
+    ) -> list[Finding]:
+        text = f"{LABELS[method]} minus {LABELS[other]}, {what}"
+        return [
+            Finding(text, where, study.difference(group, method, other, task, measure), sign)
+            for group, task, where in comparison_places(study, method, other)
+            if group == "long_final"
+        ]
 
     increment = whole("positive_increment")
     entropy = at_end("entropy")
@@ -258,6 +258,20 @@ def claims(study: Study) -> list[Claim]:
                 + on_tasks("pass@1, informative_coef 0.3 minus 0", coefficient(0, 0.3, accuracy), 0)
                 + on_tasks("entropy, spurious_coef 0.3 minus 0", coefficient(1, 0.3, entropy), -1)
                 + on_tasks("pass@1, spurious_coef 0.3 minus 0", coefficient(1, 0.3, accuracy), 0)
+                + in_long_runs("modulated_0.3", "asymgrpo", entropy, "entropy at the end", 1)
+                + in_long_runs("modulated_0.3", "asymgrpo", accuracy, "pass@1", 0)
+                + in_long_runs("modulated_0.3_0.1", "modulated_0.3", entropy, "entropy at the end", -1)
+                + in_long_runs("modulated_0.3_0.1", "modulated_0.3", accuracy, "pass@1", 0)
             ),
+        ),
+        Claim(
+            "j",
+            "AsymGRPO works alongside entropy regularisation: both together beat the better of the two",
+            lambda: [
+                finding
+                for together, alone in SYNERGY.items()
+                for k in (1, 32)
+                for finding in synergy(study, together, alone, k)
+            ],
         ),
     ]

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.study import long_tables
-from benchmarks.study.experiments import BETAS, LABELS, LEARNING_RATES, LONG_LEARNING_RATES, METHODS, TASKS, Result
+from benchmarks.study.experiments import BETAS, LEARNING_RATES, LONG_LEARNING_RATES, TASKS, Result
 from benchmarks.study.measures import TASK_NAMES, WINDOW, Study, accuracy, at_end, last_quarter, pass_at
+from benchmarks.study.methods import LABELS, METHODS
 from recipe.asymgrpo.report.comparison import band, smooth
 from recipe.asymgrpo.report.painter import COLOURS, png
 
@@ -33,6 +34,7 @@ DRAWN = {
     "entropy_change": ("final", "Change of entropy by a step against the covariance before it"),
     "language_model": ("smollm2", "SmolLM2-135M: held-out accuracy, training accuracy and entropy"),
     "step_sizes": ("grid", "Accuracy by learning rate"),
+    "long_curves": ("long_final", "Held-out pass@1, pass@8 and pass@32 along the long runs"),
     "long_step_sizes": ("long_grid", "Countdown, 400 steps: pass@1, pass@8 and pass@32 by learning rate"),
 }
 """Of each figure: the group of runs that it needs, and what it shows."""
@@ -234,6 +236,25 @@ def long_step_sizes(plt: Any, study: Study) -> Any:
     return figure
 
 
+def long_curves(plt: Any, study: Study) -> Any:
+    """Held-out pass@k every 50 steps of the long runs, with 95 % intervals: what is lost over time."""
+    figure, axes = plt.subplots(len(TASKS), 3, figsize=(10.5, 5.8), layout="constrained", squeeze=False)
+    for line, task in zip(axes, reversed(TASKS), strict=True):
+        for axis, k in zip(line, (1, 8, 32), strict=True):
+            for colour, method in zip(COLOURS, long_tables.SHOWN, strict=False):
+                rows = study.runs("long_final", method, task).values()
+                over = band([{int(step): found[str(k)] for step, found in row["held_out"].items()} for row in rows])
+                steps = sorted(over.mean)
+                mean, half = [over.mean[s] for s in steps], [over.half[s] for s in steps]
+                axis.plot(steps, mean, "o-", markersize=3, color=colour, label=LABELS[method])
+                low, high = ([m + side * h for m, h in zip(mean, half, strict=True)] for side in (-1, 1))
+                axis.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
+            axis.set(title=f"{TASK_NAMES[task]}: held-out pass@{k}", xlabel="step")
+            axis.grid(alpha=0.3)
+    axes[0][0].legend(frameon=False)
+    return figure
+
+
 FIGURES: dict[str, Callable[[Any, Study], Any]] = {
     "curves": partial(curves, group="final", methods=CURVES),
     "methods": methods,
@@ -241,5 +262,6 @@ FIGURES: dict[str, Callable[[Any, Study], Any]] = {
     "step_sizes": step_sizes,
     "entropy_change": entropy_change,
     "language_model": language_model,
+    "long_curves": long_curves,
     "long_step_sizes": long_step_sizes,
 }

@@ -6,17 +6,12 @@ import statistics
 from collections.abc import Callable
 from functools import partial
 
-from benchmarks.study.experiments import (
-    LABELS,
-    LONG_METHODS,
-    LONG_STEPS,
-    Incomplete,
-    Result,
-    long_learning_rates,
-)
-from benchmarks.study.measures import Study, at_end, pass_at
+from benchmarks.study.experiments import LONG_STEPS, TASKS, Incomplete, Result, long_learning_rates
+from benchmarks.study.measures import TASK_NAMES, Study, at_end, pass_at
+from benchmarks.study.methods import LABELS, LONG_METHODS
 from benchmarks.study.tables import methods_table, table
 
+KS = ("1", "8", "32")
 SHOWN = ("grpo", "asymgrpo", "modulated_0.3", "maxrl")
 """README's columns."""
 
@@ -94,6 +89,22 @@ def final_table(study: Study, task: str) -> str:
     if not any(row["task"] == task for row in study.groups["long_final"]):
         raise Incomplete("no finished run: run.sh --only long_final, when the grid is complete")
     return methods_table(study, "long_final", task)
+
+
+def best_checkpoint_table(study: Study) -> str:
+    """The best checkpoint of each run, as practitioners choose it, beside its last, on fresh seeds."""
+    rows = []
+    for task in reversed(TASKS):
+        for method in LONG_METHODS:
+            runs = list(study.runs("long_final", method, task).values())
+            if runs:
+                steps = sorted(row["best"]["step"] for row in runs)
+                best = " / ".join(f"{statistics.fmean(row['best']['pass_at'][k] for row in runs):.3f}" for k in KS)
+                cells = [_passes(runs), best, f"{statistics.median(steps):g} ({steps[0]} to {steps[-1]})"]
+                rows.append([TASK_NAMES[task], LABELS[method], str(len(runs)), *cells])
+    if not rows:
+        raise Incomplete("no finished run: run.sh --only long_final, when the grid is complete")
+    return table(("task", "method", "seeds", "last step", "best checkpoint", "its step, median"), rows)
 
 
 def headline_table(study: Study) -> str:

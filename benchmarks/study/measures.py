@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -9,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.study.experiments import LONG_METHODS, METHODS, Incomplete, Result, settled
+from benchmarks.study.experiments import BETAS, COEFFICIENTS, Incomplete, Result, settled
+from benchmarks.study.methods import LONG_METHODS, METHODS
 from recipe.asymgrpo.report.comparison import smooth
 
 RESAMPLES = 10_000
@@ -136,3 +138,41 @@ def correlation(row: Result) -> float:
 def gap_by_p(row: Result) -> float:
     """Mean Cov(log pi, A) of groups with p >= 0.6 minus that of groups with p < 0.4."""
     return whole("cov_p_high")(row) - whole("cov_p_low")(row)
+
+
+def slope(values: dict[float, float]) -> float:
+    """Least squares."""
+    xs, ys = zip(*sorted(values.items()), strict=True)
+    return statistics.linear_regression(xs, ys).slope
+
+
+def plane_by(study: Study, task: str, axis: int, measure: Callable[[Result], float]) -> dict[int, dict[float, float]]:
+    """By seed and value of beta_pos (axis 0) or beta_neg (1): the mean over the other exponent."""
+    cells: dict[int, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in study.groups["plane"]:
+        if row["task"] == task:
+            betas = tuple(map(float, re.findall(r"[\d.]+", row["method"])))
+            cells[row["seed"]][betas[axis]].append(measure(row))
+    return {
+        seed: {beta: statistics.fmean(found) for beta, found in levels.items()}
+        for seed, levels in cells.items()
+        if sum(map(len, levels.values())) == len(BETAS) ** 2
+    }
+
+
+def coefficient_effect(
+    study: Study, task: str, axis: int, level: float, measure: Callable[[Result], float]
+) -> Estimate:
+    """Of a coefficient at `level` against 0, mean over the other coefficient, by seed."""
+    cells: dict[int, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in study.groups["coefficients"]:
+        if row["task"] == task:
+            pair = tuple(map(float, re.findall(r"[\d.]+", row["method"])))
+            cells[row["seed"]][pair[axis]].append(measure(row))
+    return Estimate.of(
+        [
+            statistics.fmean(levels[level]) - statistics.fmean(levels[0.0])
+            for _, levels in sorted(cells.items())
+            if sum(map(len, levels.values())) == len(COEFFICIENTS) ** 2
+        ]
+    )

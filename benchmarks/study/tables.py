@@ -12,11 +12,7 @@ from benchmarks.study.engines import MODELS
 from benchmarks.study.experiments import (
     COEFFICIENTS,
     GROUPS,
-    HEADLINE,
-    LABELS,
     LEARNING_RATES,
-    LONG_METHODS,
-    METHODS,
     SUPERSEDED,
     TASKS,
     VERL_TASK,
@@ -25,6 +21,7 @@ from benchmarks.study.experiments import (
     best_lr,
 )
 from benchmarks.study.measures import TASK_NAMES, WINDOW, Study, accuracy, at_end, pass_at, whole
+from benchmarks.study.methods import HEADLINE, LABELS, LONG_METHODS, METHODS
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -1,0 +1,145 @@
+"""Methods against GRPO over all tasks and seeds of the long runs, by the statistics of rliable (arXiv 2108.13264).
+
+Interquartile mean and probability of improvement with stratified bootstrap intervals (seeds are resampled within their
+task); a permutation test of the paired differences, corrected by Holm for the number of methods; and which difference
+so many seeds could have seen. Written out, because they are few lines, and rliable brings arch, scipy and seaborn.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from benchmarks.study.experiments import TASKS, Incomplete, Result
+from benchmarks.study.measures import RESAMPLES, Estimate, Study, pass_at
+from benchmarks.study.methods import LABELS, LONG_METHODS
+from benchmarks.study.tables import table
+
+GROUP, BASELINE = "long_final", "grpo"
+POWER = 0.8
+Scores = Mapping[str, Mapping[int, float]]
+"""By task and seed."""
+
+
+def scores_of(study: Study, method: str, measure: Callable[[Result], float]) -> dict[str, dict[int, float]]:
+    """Of a method's runs; every task has some.
+
+    Raises:
+        Incomplete: a task has none.
+    """
+    found = {task: {s: measure(row) for s, row in study.runs(GROUP, method, task).items()} for task in TASKS}
+    if not all(found.values()):
+        raise Incomplete(f"no finished run of {LABELS[method]} on each task: run.sh --only {GROUP}")
+    return found
+
+
+def iqm(values: np.ndarray) -> np.ndarray:
+    """Mean of the middle half along the last axis."""
+    ordered = np.sort(values, axis=-1)
+    cut = ordered.shape[-1] // 4
+    return ordered[..., cut : ordered.shape[-1] - cut].mean(-1)
+
+
+def _resampled(values: Sequence[float], rng: np.random.Generator) -> np.ndarray:
+    """(RESAMPLES, n): seeds drawn with replacement."""
+    return rng.choice(np.asarray(values), (RESAMPLES, len(values)))
+
+
+def _interval(value: float, draws: np.ndarray, seeds: int) -> Estimate:
+    low, high = np.percentile(draws, (2.5, 97.5))
+    return Estimate(value, float(low), float(high), seeds)
+
+
+def interquartile_mean(scores: Scores) -> Estimate:
+    rng = np.random.default_rng(0)
+    draws = np.concatenate([_resampled(list(by_seed.values()), rng) for by_seed in scores.values()], axis=-1)
+    every = np.array([value for by_seed in scores.values() for value in by_seed.values()])
+    return _interval(float(iqm(every)), iqm(draws), min(map(len, scores.values())))
+
+
+def _better(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """P(A > B) + P(A = B) / 2 over all pairs of runs; leading axes are resamples."""
+    difference = a[..., :, None] - b[..., None, :]
+    return ((difference > 0) + 0.5 * (difference == 0)).mean((-1, -2))
+
+
+def probability_of_improvement(a: Scores, b: Scores) -> Estimate:
+    """That a run of A is better than one of B, mean over the tasks."""
+    rng = np.random.default_rng(0)
+    values, draws = [], []
+    for task in a:
+        one, other = list(a[task].values()), list(b[task].values())
+        values.append(float(_better(np.asarray(one), np.asarray(other))))
+        draws.append(_better(_resampled(one, rng), _resampled(other, rng)))
+    return _interval(statistics.fmean(values), np.mean(draws, axis=0), min(map(len, a.values())))
+
+
+def paired(a: Scores, b: Scores) -> list[np.ndarray]:
+    """By task: A minus B for the seeds that both have."""
+    return [np.array([a[task][seed] - b[task][seed] for seed in sorted(a[task].keys() & b[task].keys())]) for task in a]
+
+
+def permutation_p(differences: Sequence[np.ndarray]) -> float:
+    """Two-sided p of the mean over tasks of the mean paired difference: without an effect each sign is a coin."""
+    rng = np.random.default_rng(0)
+    observed = abs(np.mean([values.mean() for values in differences]))
+    flips = [rng.choice((-1.0, 1.0), (RESAMPLES, len(values))) for values in differences]
+    means = np.mean([(sign * values).mean(-1) for sign, values in zip(flips, differences, strict=True)], axis=0)
+    return float((1 + (abs(means) >= observed - 1e-12).sum()) / (1 + RESAMPLES))
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Holm's step-down correction, by name."""
+    corrected, largest = {}, 0.0
+    for place, name in enumerate(sorted(p_values, key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - place) * p_values[name]))
+        corrected[name] = largest
+    return corrected
+
+
+def detectable(differences: Sequence[np.ndarray]) -> float:
+    """The difference that a two-sided test at 5 % finds in 80 of 100 such studies, by the normal approximation."""
+    normal = statistics.NormalDist()
+    variance = sum(values.var(ddof=1) / len(values) for values in differences) / len(differences) ** 2
+    return (normal.inv_cdf(0.975) + normal.inv_cdf(POWER)) * math.sqrt(variance)
+
+
+def aggregate_table(study: Study) -> str:
+    """Every method of the long runs over both tasks, against GRPO in pass@1 and in pass@32.
+
+    Raises:
+        Incomplete: GRPO or all others have no runs on some task.
+    """
+    measures = {k: pass_at(k) for k in (1, 32)}
+    baseline = {k: scores_of(study, BASELINE, measure) for k, measure in measures.items()}
+    found: dict[str, dict[int, dict[str, dict[int, float]]]] = {}
+    for method in LONG_METHODS:
+        try:
+            found[method] = {k: scores_of(study, method, measure) for k, measure in measures.items()}
+        except Incomplete:
+            continue
+    others = [method for method in found if method != BASELINE]
+    pairs = {k: {method: paired(found[method][k], baseline[k]) for method in others} for k in measures}
+    others = [method for method in others if all(len(values) > 1 for values in pairs[1][method])]
+    if not others:
+        raise Incomplete(f"no method has two seeds beside GRPO's on each task: run.sh --only {GROUP}")
+    p_values = {k: holm({method: permutation_p(pairs[k][method]) for method in others}) for k in measures}
+    rows = []
+    for method in sorted([BASELINE, *others], key=lambda name: -interquartile_mean(found[name][1]).mean):
+        cells = [LABELS[method], str(min(map(len, found[method][1].values())))]
+        for k in measures:
+            cells.append(interquartile_mean(found[method][k]).text())
+            if method == BASELINE:
+                cells += ["", "", ""]
+                continue
+            cells.append(probability_of_improvement(found[method][k], baseline[k]).text(2))
+            cells.append(f"{p_values[k][method]:.3f}")
+            cells.append(f"{detectable(pairs[k][method]):.3f}")
+        rows.append(cells)
+    header = ["method", "seeds"]
+    for k in measures:
+        header += [f"pass@{k}, IQM", "P(better than GRPO)", "p, Holm", "could see"]
+    return table(header, rows)
