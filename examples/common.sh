@@ -45,6 +45,7 @@ assert importlib.util.find_spec("verl") and torch.cuda.is_available()' 2> /dev/n
 esac
 
 has_module() { "$PYTHON" -c "import $1" 2> /dev/null; }
+is_installed() { "$PYTHON" -c "import importlib.util, sys; sys.exit(not importlib.util.find_spec('$1'))" 2> /dev/null; }
 
 begin() {
     check_knobs
@@ -82,7 +83,7 @@ choose_python() {
     PYTHON=${PYTHON:-python3}
     [ "$SCALE" = tiny ] && OUT=${OUT:-outputs/tiny-cuda} || OUT=${OUT:-outputs/recipes}
     [ -n "$DRY_RUN" ] || check_gpus
-    has_module verl || die "no verl in $PYTHON; name the python of your verl environment: PYTHON=/path/to/python"
+    is_installed verl || die "no verl in $PYTHON; name the python of your verl environment: PYTHON=/path/to/python"
 }
 
 check_gpus() {
