@@ -7,7 +7,7 @@
 #   MODEL=smollm2 bash examples/quickstart.sh           a real pretrained model (SmolLM2-135M-Instruct), a minute a step
 #   bash examples/quickstart.sh actor_rollout_ref.actor.optim.lr=1e-4       any Hydra override of verl
 #
-# Interrupted, the same command resumes. On 2 cores: installation 2 to 3 min once, training 4 to 5 min.
+# Interrupted, the same command resumes. On 2 cores: installation 1 to 3 min once, training 3 to 5 min.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source examples/quickstart/env.sh

@@ -46,12 +46,16 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """As the runner's workers have it: a model this small only loses by sharing."""
-    threads = torch.get_num_threads()
+def worker():
+    """As the runner's workers are: of one thread, as a model this small only loses by sharing; and without observers of
+    the estimator, which other tests in this process must have again."""
+    from recipe.asymgrpo import advantage
+
+    threads, observers = torch.get_num_threads(), advantage.observers[:]
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+    advantage.observers[:] = observers
 
 
 @pytest.fixture(scope="module")

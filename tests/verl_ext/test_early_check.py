@@ -12,6 +12,12 @@ from recipe.asymgrpo.config import ConfigError
 from verl_ext import early_check
 
 
+@pytest.fixture(autouse=True)
+def launched_by_v1(monkeypatch):
+    """Another test may have imported the legacy launcher, by which the check tells the trainers apart."""
+    monkeypatch.delitem(sys.modules, "verl.trainer.main_ppo_v0", raising=False)
+
+
 def config(**algorithm):
     return OmegaConf.create({"algorithm": {"adv_estimator": "asym_grpo", **algorithm}})
 
