@@ -151,8 +151,7 @@ def test_trainers_that_would_not_ask_the_estimator_are_refused(algorithm, rest, 
     ],
 )
 @pytest.mark.parametrize("loss", ["entropy_modulated", "vanilla"])
-def test_a_loss_that_bypass_mode_would_replace_is_refused(trainer, rest, refused, loss, monkeypatch):
-    monkeypatch.delitem(sys.modules, "verl.trainer.main_ppo_v0", raising=False)
+def test_a_loss_that_bypass_mode_would_replace_is_refused(trainer, rest, refused, loss):
     actor = {"actor": {"policy_loss": {"loss_mode": loss}}}
     whole = OmegaConf.create(
         {

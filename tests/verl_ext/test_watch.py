@@ -203,6 +203,13 @@ def test_an_interrupt_while_verl_is_started_stops_it(tmp_path, monkeypatch, numb
     assert not psutil.wait_procs(started, timeout=10)[1]
 
 
+def test_a_command_that_cannot_be_started_leaves_interrupts_as_they_were(tmp_path):
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(FileNotFoundError):
+        train.train(tmp_path, 3, 30, [str(tmp_path / "nowhere")])
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 def make_checkpoint(folder: Path, step: int, world: int = 1) -> Path:
     """A checkpoint as verl leaves it; the archives are empty."""
     checkpoint = folder / f"global_step_{step}"

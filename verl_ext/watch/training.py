@@ -168,23 +168,21 @@ def watch(run: Path, steps: int, stall: float, command: list[str], max_probs_dif
     bar = tqdm(
         total=steps, desc="starting Ray", unit="step", dynamic_ncols=True, mininterval=1 if sys.stderr.isatty() else 15
     )
-    held = contextlib.ExitStack()
-    with log.open("ab") as output:
-        log_start = output.tell()
-        held.enter_context(interrupts_held_back())
-        process = subprocess.Popen(
-            command,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            env=env,
-            start_new_session=True,
-            pass_fds=[lock],
-        )
-    root = psutil.Process(process.pid)
-    written = Tail(log, log_start)
+    process = None
     try:
-        held.close()
+        with log.open("ab") as output, interrupts_held_back():
+            log_start = output.tell()
+            process = subprocess.Popen(
+                command,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env=env,
+                start_new_session=True,
+                pass_fds=[lock],
+            )
+            root = psutil.Process(process.pid)
+        written = Tail(log, log_start)
         while process.poll() is None:
             time.sleep(0.5)
             now = time.monotonic()
@@ -219,9 +217,10 @@ def watch(run: Path, steps: int, stall: float, command: list[str], max_probs_dif
         try:
             bar.close()  # fails where nobody reads what we write any more
         finally:
-            with contextlib.suppress(psutil.Error):  # it has ended
-                members.update(root.children(recursive=True))
-            stop(process, members)
+            if process is not None:
+                with contextlib.suppress(psutil.Error):  # it has ended
+                    members.update(root.children(recursive=True))
+                stop(process, members)
     return {
         "seconds": round(time.monotonic() - began, 1),
         "startup_seconds": round(startup, 1),
