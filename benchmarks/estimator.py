@@ -18,7 +18,7 @@ import statistics
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -57,13 +57,13 @@ def make_batch(rows: int, tokens: int, group_size: int, seed: int = 0) -> tuple[
 
 
 def interleaved(
-    contenders: dict[str, Callable[[], object]], repeats: int, device: str = "cpu"
+    contenders: Mapping[str, Callable[[], object]], repeats: int, device: str = "cpu", warm_up: int = 1
 ) -> dict[str, list[float]]:
     """Milliseconds of each contender in each round; the order rotates, so that nobody always runs after the same."""
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
     times: dict[str, list[float]] = {name: [] for name in contenders}
     names = list(contenders)
-    for repeat in range(-1, repeats):  # the first round warms up
+    for repeat in range(-warm_up, repeats):
         for name in names:
             wait()
             start = time.perf_counter()

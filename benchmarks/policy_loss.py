@@ -23,6 +23,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # from a checkout that is not installed
 
+from benchmarks.estimator import interleaved, ratio
 from recipe.asymgrpo import policy_loss
 
 MOST = 0.5
@@ -101,23 +102,6 @@ def make_batch(rows: int, tokens: int, dtype: torch.dtype, device: str) -> tuple
     return old.to(dtype), new.to(dtype).requires_grad_(), advantages, mask
 
 
-def milliseconds(steps: dict[str, Callable[[], None]], repeats: int, device: str) -> dict[str, list[float]]:
-    """Time of each contender in each round; the order rotates."""
-    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    names = list(steps)
-    for repeat in range(-3, repeats):  # three rounds warm up and compile
-        for name in names:
-            wait()
-            start = time.perf_counter()
-            steps[name]()
-            wait()
-            if repeat >= 0:
-                times[name].append(1e3 * (time.perf_counter() - start))
-        names.append(names.pop(0))
-    return times
-
-
 def peak_bytes(step: Callable[[], object], device: str) -> int:
     """Most bytes allocated at one time during a step, beyond what was there before."""
     step()
@@ -148,14 +132,13 @@ def measure(
     start = time.perf_counter()
     steps["compiled"]()
     first = time.perf_counter() - start
-    times = milliseconds(steps, repeats, device)
+    times = interleaved(steps, repeats, device, warm_up=3)  # three rounds warm up and compile
     return first, times, {name: peak_bytes(step, device) for name, step in steps.items()}
 
 
 def ratios(times: dict[str, list[float]], memory: dict[str, int], name: str, other: str) -> tuple[float, float]:
     """Time and memory of a contender in those of another; of the times the median over the rounds."""
-    by_round = (a / b for a, b in zip(times[name], times[other], strict=True))
-    return statistics.median(by_round), memory[name] / memory[other]
+    return ratio(times, name, other), memory[name] / memory[other]
 
 
 def main() -> int:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What a GPU makes of this package: values against the CPU's, speed beside verl's, a training of three steps. One page, at
-# most 6 minutes, offline.
+# What a GPU makes of this package: values against the CPU's, speed beside verl's, a training of three steps. One page, in
+# minutes, offline.
 #
 #   bash examples/gpu_check.sh                     exit status 0, 1 where something failed, 2 without a GPU
 #   PYTHON=/path/to/python bash examples/gpu_check.sh       the python of your verl environment; torch alone is enough

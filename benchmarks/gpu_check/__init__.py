@@ -1,6 +1,6 @@
 """What a machine with a GPU makes of this package: the values of the CPU, what they cost, and a training. One page.
 
-    bash examples/gpu_check.sh                 all of it: at most 6 minutes, offline
+    bash examples/gpu_check.sh                 all of it: minutes, offline
     DEVICE=cpu bash examples/gpu_check.sh      parts 1 and 2 without a GPU
 
 1. Estimator, loss and diagnostics on the device against the CPU: values, gradients, memory, copies to the host.

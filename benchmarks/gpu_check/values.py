@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from benchmarks import policy_loss as loss_benchmark
+from benchmarks.estimator import make_batch
 from benchmarks.gpu_check import ABSENT, FAIL, PASS, Finding
 from recipe.asymgrpo import advantage, policy_loss
 from recipe.asymgrpo.curves import PRESETS
@@ -21,23 +23,10 @@ MASKS = (torch.int64, torch.bool, torch.float32)
 SHAPES = {"cuda": ((8, 16), (64, 1000), (256, 8192)), "cpu": ((8, 16), (64, 250))}
 
 
-def uids_of(rows: int) -> list[str]:
-    return [f"prompt {row // 8}" for row in range(rows)]
-
-
-def rollouts(rows: int, tokens: int, dtype: torch.dtype, mask: torch.dtype, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Rewards of 0 or 1 on the last token and a mask of random lengths, some of them 0, on the CPU."""
-    make = torch.Generator().manual_seed(seed)
-    lengths = torch.randint(0, tokens + 1, (rows,), generator=make)
-    rewards = torch.zeros(rows, tokens)
-    rewards[torch.arange(rows), (lengths - 1).clamp(min=0)] = (torch.rand(rows, generator=make) > 0.6).float()
-    return rewards.to(dtype), (torch.arange(tokens) < lengths[:, None]).to(mask)
-
-
 def estimates(device: str) -> Iterable[tuple[str, Tensor, Tensor, list[float], list[float]]]:
     """Name of a batch; its advantages and diagnostics on the CPU and on the device."""
 
-    def both(rewards: Tensor, mask: Tensor, preset: str) -> tuple[Tensor, list[float]]:
+    def both(rewards: Tensor, mask: Tensor, uids: np.ndarray, preset: str) -> tuple[Tensor, list[float]]:
         figures: list[float] = []
 
         def observe(groups: Any, advantages: Tensor, response_mask: Tensor, config: object) -> None:
@@ -54,18 +43,20 @@ def estimates(device: str) -> Iterable[tuple[str, Tensor, Tensor, list[float], l
         advantage.observers[:] = [observe]
         try:
             config = {"asym_grpo": {"preset": preset}}
-            found, _ = advantage.compute_asym_grpo_advantage(rewards, mask, uids_of(len(mask)), config)
+            found, _ = advantage.compute_asym_grpo_advantage(rewards, mask, uids, config)
         finally:
             advantage.observers[:] = before
         return found, figures
 
     for rows, tokens in SHAPES[device]:
+        rewards, mask, uids = make_batch(rows, tokens, group_size=8)
+        mask[:: rows // 4] = 0  # padding, which is in no group
         for dtype in (torch.float32, torch.bfloat16):
             for mask_dtype in MASKS:
-                rewards, mask = rollouts(rows, tokens, dtype, mask_dtype)
+                rewards, mask = rewards.to(dtype), mask.to(mask_dtype)
                 for preset in PRESETS if rows < 200 else ("asymgrpo", "grpo"):
-                    on_cpu, expected = both(rewards, mask, preset)
-                    there, figures = both(rewards.to(device), mask.to(device), preset)
+                    on_cpu, expected = both(rewards, mask, uids, preset)
+                    there, figures = both(rewards.to(device), mask.to(device), uids, preset)
                     assert there.device.type == device
                     name = f"{rows}x{tokens}, {dtype}, {mask_dtype} mask, {preset}"
                     yield name, on_cpu, there.cpu(), expected, figures
@@ -186,9 +177,8 @@ def copies(step: Callable[[], object]) -> tuple[int, int]:
 def check_costs(device: str) -> list[Finding]:
     """Transfers (on a GPU) and peak memory."""
     rows, tokens = SHAPES[device][-1]
-    rewards, mask = (tensor.to(device) for tensor in rollouts(rows, tokens, torch.float32, torch.int64))
-    mask[:, 0] = 1
-    uids = uids_of(rows)
+    rewards, mask, uids = make_batch(rows, tokens, group_size=8)
+    rewards, mask = rewards.to(device), mask.to(device)
     batch = loss_benchmark.make_batch(rows, tokens, torch.float32, device)
     steps: dict[str, Callable[[], object]] = {
         "estimator": lambda: advantage.compute_asym_grpo_advantage(rewards, mask, uids, {}),
@@ -210,7 +200,8 @@ def check_costs(device: str) -> list[Finding]:
             return [*findings, Finding(1, "copies", ABSENT, "host and device are one")]
         for name, step in steps.items():
             found = copies(step)
-            passed = all(a <= b for a, b in zip(found, COPIES[name], strict=True))
+            # None at all to the host would mean that they are not seen.
+            passed = 0 < found[0] <= COPIES[name][0] and found[1] <= COPIES[name][1]
             words = (
                 f"{found[0]} to the host, {found[1]} to the device (documented: {COPIES[name][0]}, {COPIES[name][1]})"
             )

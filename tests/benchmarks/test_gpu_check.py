@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -121,6 +122,7 @@ GOOD = {
 )
 def test_the_verdict_on_a_resumed_training(tmp_path, steps, change, status):
     lines = [json.dumps({"step": step, "data": {**GOOD, **change}}) for step in steps]
+    lines.insert(0, '{"step": 2, "data": {"val-core/gsm8k/acc/mean@2": 0.5}}')  # a resume begins with a validation
     (tmp_path / "metrics-000.jsonl").write_text('{"step": 1, "data": {}}\n')
     (tmp_path / "metrics-001.jsonl").write_text("\n".join(lines) + "\n")
     assert training.judge_training("resumed", tmp_path, 3, 60).status == status
@@ -137,10 +139,22 @@ def test_a_training_that_cannot_be_started_names_what_is_missing(tmp_path, monke
 def test_a_training_that_fails_is_told(tmp_path, monkeypatch):
     """On a machine without a GPU the script refuses to start."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    (finding,) = training.check_training("cuda", tmp_path, 60)
+    (finding,) = training.train_and_resume("cuda", tmp_path, 60)
     assert finding.status == "FAIL"
     assert "exit status 2" in finding.words
     assert "no GPU that torch" in finding.words
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+def test_part_3_on_a_cpu(tmp_path):
+    """Its own path through the trainer, twice: what the first has left does not stand for the second's result."""
+    for _ in range(2):
+        found = training.train_and_resume("cpu", tmp_path, 900)
+        assert [(one.what, one.status) for one in found] == [("two steps", "PASS"), ("resumed", "PASS")], found
+    (finding,) = training.train_and_resume("cpu", tmp_path, 30)
+    assert "ended after 30 s in all" in finding.words
+    assert not [p for p in psutil.Process().children(recursive=True) if "ray" in p.name()]
 
 
 WITHOUT_VERL = """
