@@ -61,8 +61,8 @@ begin() {
     NAME=${RUN_NAME:-$NAME}
     RUN=$OUT/$SCRIPT/$NAME-seed$SEED
     # Not among them: GPUs, steps, how often it validates and saves, and what only decides how fast it is.
-    compare_settings "$RUN" METHOD SCALE DEVICE MODEL DATA TRAIN_SET VAL_SET SEED LR TRAIN_BATCH MINI_BATCH ROLLOUTS PROMPT_LENGTH RESPONSE_LENGTH \
-        VAL_SAMPLES
+    compare_settings "$RUN" METHOD SCALE DEVICE MODEL DATA TRAIN_SET VAL_SET SEED LR TRAIN_BATCH MINI_BATCH ROLLOUTS \
+        PROMPT_LENGTH RESPONSE_LENGTH VAL_SAMPLES
     [ -z "${RAY_ADDRESS:-}" ] || [ -n "$DRY_RUN" ] || check_cluster
     prepare_data
     choose_attention

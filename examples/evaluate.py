@@ -53,7 +53,8 @@ def best_step(run: Run, steps: Sequence[int]) -> int:
     accuracy = {step: run[keys[0]][step] for step in steps if step in run[keys[0]]} if keys else {}
     if not accuracy:
         raise EvaluationError(
-            f"no val-core/math500/acc/mean@N in the log for the checkpoints of steps {', '.join(map(str, steps))}; "
+            "no val-core/math500/acc/mean@N, nor that of one other set, in the log for the checkpoints of steps "
+            f"{', '.join(map(str, steps))}; "
             "choose one: --step N"
         )
     return max(accuracy, key=lambda step: (accuracy[step], step))

@@ -33,9 +33,5 @@ KEEP=${KEEP:-2}                            # checkpoints on disk
 VAL_SAMPLES=${VAL_SAMPLES:-1}
 
 begin "$@"
-VALIDATION=( # greedy, as in verl's examples on GSM8K
-    actor_rollout_ref.rollout.val_kwargs.do_sample=False
-    actor_rollout_ref.rollout.val_kwargs.temperature=0
-)
 # COMMON is what all recipes hand to verl: examples/settings.sh.
-launch "${COMMON[@]}" "${VALIDATION[@]}" actor_rollout_ref.rollout.gpu_memory_utilization=0.4
+launch "${COMMON[@]}" "${GREEDY[@]}" actor_rollout_ref.rollout.gpu_memory_utilization=0.4

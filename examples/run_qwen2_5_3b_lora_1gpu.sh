@@ -35,10 +35,6 @@ KEEP=${KEEP:-2}                            # checkpoints on disk
 VAL_SAMPLES=${VAL_SAMPLES:-1}
 
 begin "$@"
-VALIDATION=( # greedy, as in verl's examples on GSM8K
-    actor_rollout_ref.rollout.val_kwargs.do_sample=False
-    actor_rollout_ref.rollout.val_kwargs.temperature=0
-)
 LORA=(
     actor_rollout_ref.model.lora_rank="$LORA_RANK"
     actor_rollout_ref.model.lora_alpha="$LORA_ALPHA"
@@ -46,4 +42,4 @@ LORA=(
     actor_rollout_ref.rollout.layered_summon=True
 )
 # COMMON is what all recipes hand to verl: examples/settings.sh.
-launch "${COMMON[@]}" "${VALIDATION[@]}" "${LORA[@]}"
+launch "${COMMON[@]}" "${GREEDY[@]}" "${LORA[@]}"

@@ -42,6 +42,10 @@ ROLLOUT=(
     actor_rollout_ref.rollout.val_kwargs.top_p=1.0
     actor_rollout_ref.rollout.val_kwargs.n="$VAL_SAMPLES"
 )
+GREEDY=( # validation as in verl's examples on GSM8K: for scripts that put it after COMMON
+    actor_rollout_ref.rollout.val_kwargs.do_sample=False
+    actor_rollout_ref.rollout.val_kwargs.temperature=0
+)
 TRAINER=(
     trainer.nnodes="$NNODES"
     trainer.n_gpus_per_node="$NGPUS_PER_NODE"

@@ -5,8 +5,8 @@
 #   bash tests/matrix.sh                     all of the versions below
 #   bash tests/matrix.sh 0.8.0 0.7.1         these
 set -euo pipefail
-case ${1:-} in -h | --help) sed -n '2,/^set/{/^#\( \|$\)/s/^# \{0,1\}//p}' "$0"; exit ;; esac
 cd "$(dirname "$0")/.."
+source examples/quickstart/env.sh
 
 VERSIONS=("$@")
 [ $# -gt 0 ] || VERSIONS=(0.9.1 0.9.0 0.8.0 0.7.1 0.6.1)

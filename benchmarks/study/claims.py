@@ -133,11 +133,14 @@ def synergy(study: Study, together: str, alone: str, k: int) -> list[Finding]:
 def claims(study: Study) -> list[Claim]:
     """All claims, and how to find what the results say of them."""
 
-    def differences(method: str, other: str, measure: Callable[[Result], float], what: str, sign: int) -> list[Finding]:
+    def differences(
+        method: str, other: str, measure: Callable[[Result], float], what: str, sign: int, only: str | None = None
+    ) -> list[Finding]:
         text = f"{LABELS[method]} minus {LABELS[other]}, {what}"
         return [
             Finding(text, where, study.difference(g, method, other, task, measure), sign)
             for g, task, where in comparison_places(study, method, other)
+            if only in (None, g)
         ]
 
     def steps_saved() -> list[Finding]:
@@ -169,16 +172,7 @@ def claims(study: Study) -> list[Claim]:
     def coefficient(axis: int, level: float, measure: Callable[[Result], float]) -> Callable[[str], Estimate]:
         return lambda task: coefficient_effect(study, task, axis, level, measure)
 
-    def in_long_runs(
-        method: str, other: str, measure: Callable[[Result], float], what: str, sign: int
-    ) -> list[Finding]:
-        text = f"{LABELS[method]} minus {LABELS[other]}, {what}"
-        return [
-            Finding(text, where, study.difference(group, method, other, task, measure), sign)
-            for group, task, where in comparison_places(study, method, other)
-            if group == "long_final"
-        ]
-
+    in_long_runs = partial(differences, only="long_final")
     increment = whole("positive_increment")
     entropy = at_end("entropy")
     own = partial(study.estimate, "final")

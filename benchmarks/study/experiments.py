@@ -10,12 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from benchmarks.study.methods import (
-    HEADLINE,
-    LONG_METHODS,
-    METHODS,
-    coefficient_overrides,
-)
+from benchmarks.study.methods import HEADLINE, LONG_METHODS, METHODS, coefficient_overrides
 
 FORMAT = 2  # raise it when a change of an engine changes results: everything is then run anew
 
@@ -26,9 +21,7 @@ LONG_STEPS = {task: 5 * steps for task, steps in STEPS.items()}
 LEARNING_RATES = (2e-4, 4e-4, 8e-4, 1.6e-3)
 LONG_LEARNING_RATES = (1e-4, 2e-4, 4e-4, 8e-4)  # where the best is at an end, that end is moved
 LOWEST, HIGHEST = 1.25e-5, 3.2e-3
-HOPELESS = (
-    0.1  # pass@1 behind a method's best step size so far: then no more seeds; those of one step size differ by 0.03
-)
+HOPELESS = 0.1  # pass@1 behind a method's best step size so far: no more seeds, of which one step size's sd is 0.03
 BETAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 COEFFICIENTS = (0.0, 0.1, 0.3, 1.0)
 VERL_TASK = "countdown"
@@ -108,23 +101,22 @@ def has_all_seeds(scores: dict[float, list[float]], lr: float) -> bool:
     return len(scores[lr]) >= len(TUNED) or statistics.fmean(scores[lr]) < best - HOPELESS
 
 
-def long_learning_rates(results: Sequence[Result], method: str, task: str) -> list[float]:
-    """The step sizes of a method's long grid: the common ones, and where the best of those that have all seeds is at an
-    end, one more beyond it."""
-    rates = sorted(LONG_LEARNING_RATES)
+def long_scores(results: Sequence[Result], method: str, task: str) -> dict[float, list[float]]:
+    """The step sizes of a method's long grid with their scores so far: the common ones, and where the best of those
+    that have all seeds is at an end, one more beyond it."""
     found = lr_scores(results, "long_grid", method, task)
+    rates = sorted(LONG_LEARNING_RATES)
     while True:
         scores = {lr: found.get(lr, []) for lr in rates}
         if not all(has_all_seeds(scores, lr) for lr in rates):
-            break
+            return scores
         best = _best(scores)
         if best == rates[0] and best > LOWEST:
             rates.insert(0, best / 2)
         elif best == rates[-1] and best < HIGHEST:
             rates.append(best * 2)
         else:
-            break
-    return rates
+            return scores
 
 
 def best_lr(results: Sequence[Result], method: str, task: str, grid: str = "grid") -> float:
@@ -133,12 +125,12 @@ def best_lr(results: Sequence[Result], method: str, task: str, grid: str = "grid
     Raises:
         Incomplete: the grid of this method and task has not finished.
     """
-    rates = list(LEARNING_RATES) if grid == "grid" else long_learning_rates(results, method, task)
-    scores: dict[float, list[float]] = {lr: [] for lr in rates}
-    scores |= lr_scores(results, grid, method, task)
     if grid == "grid":
+        scores: dict[float, list[float]] = {lr: [] for lr in LEARNING_RATES}
+        scores |= lr_scores(results, grid, method, task)
         whole = all(len(found) >= len(TUNED) for found in scores.values())
     else:
+        scores = long_scores(results, method, task)
         whole = all(has_all_seeds(scores, lr) for lr in scores)
     if not whole:
         raise Incomplete(f"the step size of {method} on {task} is not known yet: run.sh --only {grid}")
@@ -177,13 +169,10 @@ def _coefficients(results: Sequence[Result]) -> Iterator[Experiment]:
 
 
 def _long_grid(results: Sequence[Result]) -> Iterator[Experiment]:
-    rates = {pair: long_learning_rates(results, *pair) for pair in itertools.product(LONG_METHODS, TASKS)}
-    scores = {
-        pair: {lr: lr_scores(results, "long_grid", *pair).get(lr, []) for lr in found} for pair, found in rates.items()
-    }
+    scores = {pair: long_scores(results, *pair) for pair in itertools.product(LONG_METHODS, TASKS)}
     done = {row["config_hash"] for row in results if row["group"] == "long_grid"}
     for seed, task, (method, overrides) in itertools.product(TUNED, reversed(TASKS), LONG_METHODS.items()):
-        for lr in rates[method, task]:
+        for lr in scores[method, task]:
             one = Experiment("long_grid", "light", method, overrides, task, seed, lr, LONG_STEPS[task])
             if one.config_hash in done or not has_all_seeds(scores[method, task], lr):
                 yield one

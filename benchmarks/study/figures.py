@@ -12,7 +12,7 @@ from benchmarks.study import long_tables
 from benchmarks.study.experiments import BETAS, LEARNING_RATES, LONG_LEARNING_RATES, TASKS, Result
 from benchmarks.study.measures import TASK_NAMES, WINDOW, Study, accuracy, at_end, last_quarter, pass_at
 from benchmarks.study.methods import LABELS, METHODS
-from recipe.asymgrpo.report.comparison import band, smooth
+from recipe.asymgrpo.report.comparison import Band, band, smooth
 from recipe.asymgrpo.report.painter import COLOURS, png
 
 CURVES = ("asymgrpo", "grpo", "reinforce", "pos_only", "neg_only")
@@ -61,6 +61,14 @@ def draw(study: Study, folder: Path) -> list[Path]:
     return written
 
 
+def draw_band(axis: Any, over: Band, steps: Sequence[int], colour: str, **style: Any) -> None:
+    """The mean over seeds at these steps, with its 95 % interval."""
+    mean, half = [over.mean[s] for s in steps], [over.half[s] for s in steps]
+    axis.plot(steps, mean, color=colour, **style)
+    low, high = ([m + side * h for m, h in zip(mean, half, strict=True)] for side in (-1, 1))
+    axis.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
+
+
 def curves(plt: Any, study: Study, group: str, methods: Sequence[str], window: int = WINDOW) -> Any:
     """Training accuracy, none-solved share and entropy on both tasks, means of `window` steps, with 95 % intervals."""
     panels: list[tuple[str, Callable[[Result], Sequence[float]]]] = [
@@ -75,12 +83,8 @@ def curves(plt: Any, study: Study, group: str, methods: Sequence[str], window: i
                 rows = study.runs(group, method, task).values()
                 over = band([smooth(dict(enumerate(values(row), 1)), window) for row in rows])
                 steps = sorted(step for step in over.mean if step >= window)
-                if not steps:
-                    continue
-                mean, half = [over.mean[s] for s in steps], [over.half[s] for s in steps]
-                axis.plot(steps, mean, color=COLOUR[method], linewidth=1.6, label=LABELS[method])
-                low, high = ([m + side * h for m, h in zip(mean, half, strict=True)] for side in (-1, 1))
-                axis.fill_between(steps, low, high, color=COLOUR[method], alpha=0.15, linewidth=0)
+                if steps:
+                    draw_band(axis, over, steps, COLOUR[method], linewidth=1.6, label=LABELS[method])
             axis.set_title(f"{TASK_NAMES[task]}: {title}", fontsize=9)
             axis.set_xlabel("step")
     axes[0][0].legend(frameon=False, fontsize=8)
@@ -244,11 +248,7 @@ def long_curves(plt: Any, study: Study) -> Any:
             for colour, method in zip(COLOURS, long_tables.SHOWN, strict=False):
                 rows = study.runs("long_final", method, task).values()
                 over = band([{int(step): found[str(k)] for step, found in row["held_out"].items()} for row in rows])
-                steps = sorted(over.mean)
-                mean, half = [over.mean[s] for s in steps], [over.half[s] for s in steps]
-                axis.plot(steps, mean, "o-", markersize=3, color=colour, label=LABELS[method])
-                low, high = ([m + side * h for m, h in zip(mean, half, strict=True)] for side in (-1, 1))
-                axis.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
+                draw_band(axis, over, sorted(over.mean), colour, marker="o", markersize=3, label=LABELS[method])
             axis.set(title=f"{TASK_NAMES[task]}: held-out pass@{k}", xlabel="step")
             axis.grid(alpha=0.3)
     axes[0][0].legend(frameon=False)

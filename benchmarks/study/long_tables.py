@@ -6,19 +6,18 @@ import statistics
 from collections.abc import Callable
 from functools import partial
 
-from benchmarks.study.experiments import LONG_STEPS, TASKS, Incomplete, Result, long_learning_rates
+from benchmarks.study.experiments import LONG_STEPS, TASKS, Incomplete, Result, long_scores
 from benchmarks.study.measures import TASK_NAMES, Study, at_end, pass_at
 from benchmarks.study.methods import LABELS, LONG_METHODS
 from benchmarks.study.tables import methods_table, table
 
-KS = ("1", "8", "32")
 SHOWN = ("grpo", "asymgrpo", "modulated_0.3", "maxrl")
 """README's columns."""
 
 
 def grid_runs(study: Study, method: str, task: str) -> dict[float, list[Result]]:
     """The finished runs of a method's long grid by step size, those of its whole grid only."""
-    runs: dict[float, list[Result]] = {lr: [] for lr in long_learning_rates(study.rows, method, task)}
+    runs: dict[float, list[Result]] = {lr: [] for lr in long_scores(study.rows, method, task)}
     for row in study.groups["long_grid"]:
         if (row["method"], row["task"], tuple(row["overrides"])) == (method, task, LONG_METHODS[method]):
             runs.setdefault(row["lr"], []).append(row)
@@ -99,7 +98,7 @@ def best_checkpoint_table(study: Study) -> str:
             runs = list(study.runs("long_final", method, task).values())
             if runs:
                 steps = sorted(row["best"]["step"] for row in runs)
-                best = " / ".join(f"{statistics.fmean(row['best']['pass_at'][k] for row in runs):.3f}" for k in KS)
+                best = _passes([row["best"] for row in runs])
                 cells = [_passes(runs), best, f"{statistics.median(steps):g} ({steps[0]} to {steps[-1]})"]
                 rows.append([TASK_NAMES[task], LABELS[method], str(len(runs)), *cells])
     if not rows:

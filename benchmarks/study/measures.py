@@ -146,33 +146,31 @@ def slope(values: dict[float, float]) -> float:
     return statistics.linear_regression(xs, ys).slope
 
 
-def plane_by(study: Study, task: str, axis: int, measure: Callable[[Result], float]) -> dict[int, dict[float, float]]:
-    """By seed and value of beta_pos (axis 0) or beta_neg (1): the mean over the other exponent."""
-    cells: dict[int, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for row in study.groups["plane"]:
+def by_value(
+    study: Study, group: str, task: str, axis: int, measure: Callable[[Result], float], cells: int
+) -> dict[int, dict[float, float]]:
+    """By seed and value of one of the two numbers in the methods' names, the first (axis 0) or the second: the mean
+    over the other. Only seeds with all `cells` of the plane."""
+    found: dict[int, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in study.groups[group]:
         if row["task"] == task:
-            betas = tuple(map(float, re.findall(r"[\d.]+", row["method"])))
-            cells[row["seed"]][betas[axis]].append(measure(row))
+            pair = tuple(map(float, re.findall(r"[\d.]+", row["method"])))
+            found[row["seed"]][pair[axis]].append(measure(row))
     return {
-        seed: {beta: statistics.fmean(found) for beta, found in levels.items()}
-        for seed, levels in cells.items()
-        if sum(map(len, levels.values())) == len(BETAS) ** 2
+        seed: {value: statistics.fmean(measured) for value, measured in levels.items()}
+        for seed, levels in sorted(found.items())
+        if sum(map(len, levels.values())) == cells
     }
+
+
+def plane_by(study: Study, task: str, axis: int, measure: Callable[[Result], float]) -> dict[int, dict[float, float]]:
+    """By seed and value of beta_pos (axis 0) or beta_neg (1)."""
+    return by_value(study, "plane", task, axis, measure, len(BETAS) ** 2)
 
 
 def coefficient_effect(
     study: Study, task: str, axis: int, level: float, measure: Callable[[Result], float]
 ) -> Estimate:
     """Of a coefficient at `level` against 0, mean over the other coefficient, by seed."""
-    cells: dict[int, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for row in study.groups["coefficients"]:
-        if row["task"] == task:
-            pair = tuple(map(float, re.findall(r"[\d.]+", row["method"])))
-            cells[row["seed"]][pair[axis]].append(measure(row))
-    return Estimate.of(
-        [
-            statistics.fmean(levels[level]) - statistics.fmean(levels[0.0])
-            for _, levels in sorted(cells.items())
-            if sum(map(len, levels.values())) == len(COEFFICIENTS) ** 2
-        ]
-    )
+    found = by_value(study, "coefficients", task, axis, measure, len(COEFFICIENTS) ** 2)
+    return Estimate.of([levels[level] - levels[0.0] for levels in found.values()])

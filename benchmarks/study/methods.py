@@ -4,6 +4,7 @@ from __future__ import annotations
 
 GRPO = "algorithm.asym_grpo.preset=grpo"
 LOSS = "actor_rollout_ref.actor.policy_loss"
+BONUS_10 = "actor_rollout_ref.actor.entropy_coeff=0.01"
 
 METHODS: dict[str, tuple[str, ...]] = {
     "asymgrpo": ("+asymgrpo=paper",),
@@ -16,7 +17,7 @@ METHODS: dict[str, tuple[str, ...]] = {
     "asymgrpo_clip_higher": ("+asymgrpo=clip_higher",),
     "grpo_clip_higher": ("+asymgrpo=clip_higher", GRPO),
     "grpo_entropy_bonus": ("+asymgrpo=entropy_bonus", GRPO),
-    "grpo_entropy_bonus_10": ("+asymgrpo=entropy_bonus", GRPO, "actor_rollout_ref.actor.entropy_coeff=0.01"),
+    "grpo_entropy_bonus_10": ("+asymgrpo=entropy_bonus", GRPO, BONUS_10),
     "dr_grpo": ("+asymgrpo=dr_grpo",),
     "maxrl": ("+asymgrpo=maxrl",),
     "w_reinforce": ("+asymgrpo=w_reinforce",),
@@ -32,7 +33,6 @@ def coefficient_overrides(informative: float, spurious: float) -> tuple[str, ...
 
 
 METHODS["modulated"] = coefficient_overrides(*LOSS_CHOSEN)
-BONUS_10 = "actor_rollout_ref.actor.entropy_coeff=0.01"
 LONG_METHODS: dict[str, tuple[str, ...]] = {
     "grpo": METHODS["grpo"],
     "asymgrpo": METHODS["asymgrpo"],

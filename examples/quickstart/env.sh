@@ -27,7 +27,7 @@ ensure_cpu_env() {
     local free_gb; free_gb=$(df -Pk "$(dirname "$venv")" | awk 'NR == 2 {print int($4 / 1048576)}')
     [ "$free_gb" -ge 8 ] || die "$free_gb GB free for $venv; the environment needs 8 GB while it installs"
 
-    echo "Installing into $venv, once, 2 to 5 minutes:"
+    echo "Installing into $venv, once, 1 to 3 minutes:"
     # Interrupted while it was made, it may have python and no pip.
     [ -e "$venv/.made" ] || "$venv/bin/python" -m pip --version > /dev/null 2>&1 || "$python" -m venv --clear "$venv"
     touch "$venv/.made"
@@ -92,8 +92,7 @@ hydra() { # a value that Hydra reads as this very text; verl_ext/hydra_text.py d
 # (a whole number), size (a number above 0).
 KNOBS="NNODES count NGPUS_PER_NODE count NGPUS count TRAIN_BATCH count MINI_BATCH count ROLLOUTS count PROMPT_LENGTH count
 RESPONSE_LENGTH count TENSOR_PARALLEL count MAX_TOKENS count STEPS count VAL_SAMPLES count KEEP count TEST_FREQ every
-SAVE_FREQ every SEED seed LR size STALL size RAY_WAIT size LORA_RANK count
-LORA_ALPHA count"
+SAVE_FREQ every SEED seed LR size STALL size RAY_WAIT size LORA_RANK count LORA_ALPHA count"
 
 check_knobs() {
     local words name kind form is i

@@ -69,12 +69,9 @@ def steps_of(path: Path) -> dict[int, dict]:
     return steps
 
 
-def check_step(figures: dict) -> None:
+def check_step(figures: dict, name: str = "math500") -> None:
     assert figures["training/rollout_probs_diff_max"] < 1e-3
-    assert {key for key in figures if key.startswith("val-core/") and key.endswith("/acc/mean@2")} in (
-        {"val-core/math500/acc/mean@2"},
-        {"val-core/gsm8k/acc/mean@2"},
-    )
+    assert figures[f"val-core/{name}/acc/mean@2"] >= 0
 
 
 def check_scores(run: Path) -> None:
@@ -87,13 +84,13 @@ def check_scores(run: Path) -> None:
     assert 0 < sum(scores) < len(scores), "the tiny model is right sometimes"
 
 
-def check(run: Path, last: int) -> None:
+def check(run: Path, last: int, name: str = "math500") -> None:
     """Killed and resumed, it reached the last step."""
     first, second = (steps_of(path) for path in sorted(run.glob("metrics-*.jsonl")))
     assert max(first) < last
     assert min(second) > 0, "the second start began from nothing"
     assert max(second) == last
-    check_step(second[last])
+    check_step(second[last], name)
     assert (run / "checkpoints" / "latest_checkpointed_iteration.txt").read_text() == str(last)
     check_scores(run)
 
@@ -110,7 +107,7 @@ def test_killed_and_resumed(script, out):
     run = out / script / "paper-seed1"
     kill_after_first_checkpoint(start(script, out=out, STEPS="3", TEST_FREQ="3"), run)
     finish(start(script, out=out, STEPS="3", TEST_FREQ="3"))
-    check(run, 3)
+    check(run, 3, "gsm8k" if script in ONE_GPU else "math500")
     assert "has finished" in finish(start(script, out=out, STEPS="3"))
 
 
