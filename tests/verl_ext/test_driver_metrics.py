@@ -143,7 +143,7 @@ def hide(monkeypatch, name):
     """As a verl that has renamed the function: no module has one of this name."""
     for module in list(sys.modules.values()):
         if callable(getattr(module, "__dict__", {}).get(name)):
-            monkeypatch.delitem(vars(module), name)
+            monkeypatch.delattr(module, name)  # delitem would be undone after the fixture's setattr, in the wrong order
 
 
 def late_only(early):
