@@ -12,7 +12,7 @@ VERSIONS=("$@")
 [ $# -gt 0 ] || VERSIONS=(0.9.1 0.9.0 0.8.0 0.7.1 0.6.1)
 TESTS=(
     tests/recipe/test_{advantage,compiled_loss,config,curves,devices,diagnostics,groups,policy_loss}.py
-    tests/verl_ext tests/hydra_plugins
+    tests/recipe/entropy_control tests/verl_ext tests/hydra_plugins
 )
 
 failed=()
@@ -26,21 +26,22 @@ for version in "${VERSIONS[@]}"; do
         constraints=("datasets<5" "pyarrow<22" "numpy<2")
         case $version in 0.6.*) constraints+=("transformers<5") ;; 0.9.*) constraints=() ;; esac
         "$venv/bin/python" -m pip install --quiet --disable-pip-version-check torch==2.13.0 "verl==$version" \
-            "${constraints[@]}" cachetools fastapi uvicorn TransferQueue pytest hypothesis
+            "${constraints[@]}" cachetools fastapi uvicorn TransferQueue pytest pytest-xdist hypothesis
         touch "$venv/complete"
     fi
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps .
     # Beside the tests there is no source, so they import what is installed.
     rm -rf "$venv/checkout"
     mkdir "$venv/checkout"
-    cp -r tests pyproject.toml "$venv/checkout"
+    cp -r tests docs pyproject.toml "$venv/checkout"
     mkdir -p "$venv/checkout/recipe/asymgrpo" && cp -r recipe/asymgrpo/conf "$venv/checkout/recipe/asymgrpo/conf"
     echo "== verl $version"
     (
         cd "$venv/checkout"
         # From 0.9 on verl finds the plugin itself.
         case $version in 0.9.*) ;; *) export VERL_USE_EXTERNAL_MODULES=verl_ext.plugin ;; esac
-        ../bin/python -m pytest -q -p no:cacheprovider "${TESTS[@]}"
+        # What is slow is about torch, which is the same in all.
+        ../bin/python -m pytest -q -n 2 --dist loadfile -p no:cacheprovider -m "not slow" "${TESTS[@]}"
     ) || failed+=("$version")
 done
 [ ${#failed[@]} -eq 0 ] || { echo "matrix.sh: failed with verl ${failed[*]}" >&2; exit 1; }

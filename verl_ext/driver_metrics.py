@@ -3,7 +3,8 @@
 The estimator runs in the trainer's process and returns nothing but advantages; verl's trainers, V1, V0 and their
 descendants, then ask ``compute_data_metrics`` for the step's figures, and a wrapper around that function adds
 ``asymgrpo/...`` to its result. Another, around ``compute_advantage``, sees the log-probabilities that the estimator is
-not given. A third, around V1's ``compute_advantage_for_multi_trajectories``, sees which rows are of one rollout.
+not given. A third, around V1's ``compute_advantage_for_multi_trajectories``, sees which rows are of one rollout. In
+both of these the entropy control acts last (`verl_ext.entropy_control`).
 
 The wrappers are put around the functions where they are written, as soon as that module has been imported: so trainers,
 and other plugins' wrappers, take ours with them. What was imported before us is wrapped, wherever a module has a
@@ -23,6 +24,7 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
+from verl_ext import entropy_control
 from verl_ext.after_import import after_import
 
 logger = logging.getLogger(f"verl.{__name__}")
@@ -174,10 +176,12 @@ def with_group_metrics(original: Callable) -> Callable:
             from recipe.asymgrpo import diagnostics
 
             sums, state.sums, state.last, state.unread = state.sums, None, None, 0
-            if sums and not isinstance(result, MutableMapping):
+            of_control = entropy_control.take_metrics()
+            found = _named(diagnostics.metrics(sums), state.kept_only) if sums else {}
+            if (sums or of_control) and not isinstance(result, MutableMapping):
                 warn("compute_data_metrics returned %s, not a dict", type(result).__name__)
-            elif sums:
-                result.update(_named(diagnostics.metrics(sums), state.kept_only))
+            elif sums or of_control:
+                result.update(found | of_control)
         except Exception as error:
             warn("%s: %s", type(error).__name__, error)
         return result
@@ -198,7 +202,8 @@ def _named(metrics: dict[str, float], kept_only: bool) -> dict[str, float]:
 
 
 def with_covariance(original: Callable) -> Callable:
-    """`compute_advantage` that also notes the covariance of log-probabilities and our advantages."""
+    """`compute_advantage` that also notes the covariance of log-probabilities and our advantages, and lets the entropy
+    control act."""
 
     @functools.wraps(original)
     def compute_advantage(*args: Any, **kwargs: Any) -> Any:
@@ -215,13 +220,14 @@ def with_covariance(original: Callable) -> Callable:
                 state.last = None
         except Exception as error:
             warn("%s: %s", type(error).__name__, error)
-        return result
+        return entropy_control.act(result, kwargs.get("config"))
 
     return compute_advantage
 
 
 def with_sessions(original: Callable) -> Callable:
-    """V1's function, with one vote a rollout for our estimator too, as verl has it for its own GRPO.
+    """V1's function, with one vote a rollout for our estimator too, as verl has it for its own GRPO; and the entropy
+    control, which looks at every token of every output.
 
     A rollout (session) of an agent loop may have several outputs, rows ``{uid}_{session}_{output}``. Its last one is
     judged, and its advantage is that of all of them.
@@ -231,6 +237,11 @@ def with_sessions(original: Callable) -> Callable:
     def compute_advantage_for_multi_trajectories(
         data: Any, batch_keys: Any, adv_estimator: Any, *args: Any, **kwargs: Any
     ) -> Any:
+        with entropy_control.outer():
+            found = one_vote_a_session(data, batch_keys, adv_estimator, *args, **kwargs)
+        return entropy_control.act(found, kwargs.get("config"), batch_keys)
+
+    def one_vote_a_session(data: Any, batch_keys: Any, adv_estimator: Any, *args: Any, **kwargs: Any) -> Any:
         sessions = [str(key).rpartition("_")[0] for key in batch_keys]
         if adv_estimator != "asym_grpo" or len(set(sessions)) == len(sessions):
             return original(data, batch_keys, adv_estimator, *args, **kwargs)

@@ -35,10 +35,12 @@ def check(config: Any) -> None:
     """Validate our part of a whole verl configuration, where it selects our estimator or our loss.
 
     Raises:
-        recipe.asymgrpo.config.ConfigError: see :class:`recipe.asymgrpo.config.AsymGRPOConfig` and
-            :class:`recipe.asymgrpo.loss_config.EntropyModulatedLossConfig`.
+        recipe.asymgrpo.config.ConfigError: see :class:`recipe.asymgrpo.config.AsymGRPOConfig`,
+            :class:`recipe.asymgrpo.loss_config.EntropyModulatedLossConfig` and
+            :class:`recipe.asymgrpo.entropy_control.EntropyControlConfig`.
     """
     from recipe.asymgrpo.config import PATH, AsymGRPOConfig, ConfigError
+    from recipe.asymgrpo.entropy_control import EntropyControlConfig
 
     worker = config.get("actor_rollout_ref") or {}
     if config.algorithm.adv_estimator == "asym_grpo":
@@ -49,6 +51,10 @@ def check(config: Any) -> None:
                 f"{PATH}.pass_k={pass_k} needs groups of at least {pass_k} responses, but "
                 f"actor_rollout_ref.rollout.n={rollouts}. Raise n or lower pass_k."
             )
+    control = EntropyControlConfig.from_algorithm(config.algorithm)
+    if control is not None:
+        check_entropy_control(control, config)
+    if config.algorithm.adv_estimator == "asym_grpo" or control is not None:
         check_trainer(config)
     policy_loss = (worker.get("actor") or {}).get("policy_loss") or {}
     if policy_loss.get("loss_mode") == "entropy_modulated":
@@ -59,17 +65,49 @@ def check(config: Any) -> None:
 def check_trainer(config: Any) -> None:
     """Refuse the trainers of verl-recipe that would not ask our estimator (docs/trainers.md)."""
     from recipe.asymgrpo.config import ConfigError
+    from recipe.asymgrpo.entropy_control import PATH
 
+    name = config.algorithm.adv_estimator
+    setting = f"algorithm.adv_estimator={name}" if name == "asym_grpo" else PATH
     if "reward_dpo_coef" in config.algorithm:  # no other trainer's configuration has it
         raise ConfigError(
-            "algorithm.adv_estimator=asym_grpo: PRIME's trainer has an advantage of its own, RLOO over process "
-            "rewards, and looks no other up. Use verl's trainer, or algorithm.adv_estimator=rloo."
+            f"{setting}: PRIME's trainer has an advantage of its own, RLOO over process rewards, and looks no other "
+            "up. Use verl's trainer, or algorithm.adv_estimator=rloo without it."
         )
     if ((config.get("trainer") or {}).get("spo") or {}).get("enable"):
         raise ConfigError(
-            "algorithm.adv_estimator=asym_grpo: with trainer.spo.enable=True the trainer computes SPO's own advantages "
+            f"{setting}: with trainer.spo.enable=True the trainer computes SPO's own advantages "
             "of single rollouts and asks no estimator. Set trainer.spo.enable=False."
         )
+
+
+def check_entropy_control(control: Any, config: Any) -> None:
+    """Refuse a control beside a loss that moves the entropy by fixed coefficients, and levels that no model has."""
+    import json
+    import math
+
+    from recipe.asymgrpo.config import ConfigError
+    from recipe.asymgrpo.entropy_control import PATH
+    from recipe.asymgrpo.loss_config import PATH as LOSS
+
+    worker = config.get("actor_rollout_ref") or {}
+    loss = (worker.get("actor") or {}).get("policy_loss") or {}
+    for knob in ("informative_coef", "spurious_coef"):
+        if loss.get("loss_mode") == "entropy_modulated" and loss.get(knob):
+            raise ConfigError(
+                f"{PATH}.way={control.way} sets the modulation anew in every step, and {LOSS}.{knob}={loss[knob]} "
+                f"would fix it. Set {LOSS}.{knob}=0, or leave the control out."
+            )
+    settings = Path(str((worker.get("model") or {}).get("path"))).expanduser() / "config.json"
+    if control.unit == "nats" and settings.is_file():  # a hub's model is left to the run
+        tokens = json.loads(settings.read_text()).get("vocab_size")
+        for knob in ("floor", "ceiling"):
+            level = getattr(control, knob)
+            if tokens and level is not None and level > math.log(tokens):
+                raise ConfigError(
+                    f"{PATH}.{knob}={level:g} nats is more than the entropy of any policy over the {tokens} tokens of "
+                    f"{settings.parent}. Allowed: up to {math.log(tokens):.4g}."
+                )
 
 
 def check_bypass(config: Any) -> None:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from benchmarks.study.scoring import Row, Scorer, prompt_of
 from recipe.asymgrpo.diagnostics import covariance_sums
+from recipe.asymgrpo.entropy_control import EntropyControlConfig, State, control
 from recipe.asymgrpo.groups import Groups, counted_rows, form_groups
 from recipe.asymgrpo.pass_at_k import mean_pass_at_k
 
@@ -197,7 +198,8 @@ def train(
         A within groups) with `cov_p_low`, `cov_p_high` (groups with p < 0.4, p >= 0.6; None without any),
         `entropy_change` (of the same states, by the step's whole update), `update_kl` (KL of the policy before the
         update to that after it on those states, nats a token), `positive_increment` and `negative_increment` (of the
-        log-probability of a token of a success or failure, nats), `length` (in tokens).
+        log-probability of a token of a success or failure, nats), `length` (in tokens), and with an entropy control its
+        figures, `control/...`.
     """
     method = Method.of(overrides)
     policy = Policy(base)
@@ -210,6 +212,7 @@ def train(
     waiting: list[Row] = []
     series: dict[str, list[float]] = {}
     scores_of = Scorer()
+    levels, of_control = EntropyControlConfig.from_algorithm(method.algorithm), State()
     for step in range(1, steps + 1):
         if len(waiting) < PROMPTS:
             waiting = shuffle.sample(list(rows), len(rows))
@@ -224,6 +227,9 @@ def train(
         with torch.no_grad():
             before = policy.distributions(rollouts)
         old, entropy = sampled(before, rollouts.response_ids), entropies(before)
+        if levels is not None:
+            progress = (step - 1) / max(steps - 1, 1)
+            advantages, of_control, acted = control(levels, of_control, progress, advantages, old, mask, entropy)
         clipped = _update(policy, method, optimizer, rollouts, old, advantages)
         with torch.no_grad():
             after = policy.distributions(rollouts)
@@ -243,6 +249,8 @@ def train(
             "negative_increment": _mean(new - old, mask * (scores <= 0.5)[:, None]),
             "length": float(mask.sum(1).mean()),
         }
+        if levels is not None:
+            measured |= {name.removeprefix("asymgrpo/"): value for name, value in acted.items()}
         for name, value in measured.items():
             series.setdefault(name, []).append(value)
         if after_step:

@@ -155,10 +155,11 @@ class AsymGRPOConfig:
                 f"{PATH}={node!r} is a {type(node).__name__}. Allowed: a mapping of {', '.join(knobs)}, "
                 f"e.g. +{PATH}.beta_pos=0.9."
             )
-        for key in node:
+        own = {key: value for key, value in node.items() if key != "entropy_control"}  # has knobs of its own
+        for key in own:
             if key not in knobs:
                 raise ConfigError(f"{PATH}.{key} is not a knob{nearest(key, knobs)}. Allowed: {', '.join(knobs)}.")
-        return cls(**node)
+        return cls(**own)
 
 
 def read(config: Any, key: str) -> Any:

@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 
 from recipe.asymgrpo.config import AsymGRPOConfig, ConfigError
 from recipe.asymgrpo.curves import PRESETS
+from recipe.asymgrpo.entropy_control import EntropyControlConfig
 from verl_ext import early_check
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,7 +56,7 @@ def changes(option):
 
 def test_every_preset_has_a_file_and_every_file_is_known():
     folder = ROOT / "recipe" / "asymgrpo" / "conf" / "asymgrpo"
-    assert sorted(file.stem for file in folder.iterdir()) == OPTIONS
+    assert sorted(file.stem for file in folder.iterdir()) == sorted([*OPTIONS, "entropy_floor"])
 
 
 @every_option
@@ -70,6 +71,37 @@ def test_an_option_gives_its_preset_with_the_presets_own_knobs(option):
 def test_all_knobs_are_there_with_the_defaults_of_the_dataclass():
     """The one repetition of config.py: what is not in the composed configuration would need a `+`."""
     assert OmegaConf.to_container(composed("+asymgrpo=paper").algorithm.asym_grpo) == asdict(AsymGRPOConfig())
+
+
+CONTROL = {
+    f"algorithm.asym_grpo.entropy_control.{knob}": value for knob, value in asdict(EntropyControlConfig()).items()
+}
+
+
+@every_option
+def test_entropy_floor_stands_behind_any_other_word(option):
+    """In a list, and in either order."""
+    for words in (f"[{option},entropy_floor]", f"[entropy_floor,{option}]"):
+        before, after = leaves(composed(f"+asymgrpo={option}")), leaves(composed(f"+asymgrpo={words}"))
+        assert {path: value for path, value in after.items() if before.get(path, "") != value} == CONTROL
+        algorithm = composed(f"+asymgrpo={words}").algorithm
+        assert EntropyControlConfig.from_algorithm(algorithm) == EntropyControlConfig()
+        assert AsymGRPOConfig.from_algorithm(algorithm) == AsymGRPOConfig.from_algorithm(
+            composed(f"+asymgrpo={option}").algorithm
+        )
+
+
+@pytest.mark.parametrize("estimator", ["grpo", "rloo", "gae"])
+def test_entropy_floor_alone_leaves_verls_estimator(estimator):
+    config = composed(
+        f"algorithm.adv_estimator={estimator}",
+        "+asymgrpo=entropy_floor",
+        "algorithm.asym_grpo.entropy_control.floor=0.4",
+    )
+    before = leaves(composed(f"algorithm.adv_estimator={estimator}"))
+    changed = {path: value for path, value in leaves(config).items() if before.get(path, "") != value}
+    assert changed == CONTROL | {"algorithm.asym_grpo.entropy_control.floor": 0.4}
+    early_check.check(config)
 
 
 PAPER = {"algorithm.adv_estimator": "asym_grpo", "actor_rollout_ref.rollout.n": 8}

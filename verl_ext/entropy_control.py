@@ -1,0 +1,230 @@
+"""Lets the entropy control act on the advantages of verl's trainers, whichever estimator made them.
+
+It stands where `driver_metrics` stands, around ``compute_advantage`` (legacy trainer and its descendants) and V1's
+``compute_advantage_for_multi_trajectories``, after everything else that makes an advantage. A step is one call of the
+outer of these. The trainer that calls is looked up in the calling functions, for what the functions are not given: the
+step, the length of the run, and the folder of its checkpoints, where the controller's state goes with them.
+
+Unlike the figures of `driver_metrics`, a control that cannot act ends the run: it would not be the run that was asked
+for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+logger = logging.getLogger(f"verl.{__name__}")
+
+STATE_FILE = "entropy_control.json"
+
+
+@dataclass
+class Run:
+    """The control of one training; the only state of this module."""
+
+    trainer: Any = None
+    state: Any = None
+    """`recipe.asymgrpo.entropy_control.State`, or None before the first step."""
+    calls: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Of the last step, until they are logged."""
+    said: set[str] = field(default_factory=set)
+
+
+run = Run()
+_inside: list[str] = []
+
+
+@contextlib.contextmanager
+def outer() -> Iterator[None]:
+    """While a function runs that is around another one of ours: only the outer one acts."""
+    _inside.append("")
+    try:
+        yield
+    finally:
+        _inside.pop()
+
+
+def act(data: Any, algorithm: Any = None, keys: Sequence[str] | None = None) -> Any:
+    """Control the advantages in `data`, where the run asks for it and no function of ours is around.
+
+    Args:
+        data: verl's DataProto, with `advantages`, `response_mask` and `old_log_probs` (or `rollout_log_probs`).
+        algorithm: verl's `config.algorithm`; that of the calling trainer where it is None.
+        keys: of the rows in V1's TransferQueue.
+
+    Returns:
+        `data`, with new advantages where the control acted; its returns, from which a critic learns, stay.
+
+    Raises:
+        recipe.asymgrpo.config.ConfigError: a knob is impossible, there are no log-probabilities, or levels fall in a
+            run of unknown length.
+    """
+    if _inside:
+        return data
+    from recipe.asymgrpo.config import ConfigError
+    from recipe.asymgrpo.entropy_control import PATH, EntropyControlConfig, control
+
+    trainer = _calling_trainer()
+    if algorithm is None and trainer is not None:
+        algorithm = trainer.config.algorithm
+    config = EntropyControlConfig.from_algorithm(algorithm)
+    if config is None:
+        return data
+    _start(trainer)
+    batch = data.batch
+    log_probs = batch.get("old_log_probs", batch.get("rollout_log_probs"))
+    if log_probs is None:
+        raise ConfigError(
+            f"{PATH} needs the batch's old_log_probs, and this trainer has none when advantages are made."
+        )
+    entropies = None if keys is None or _bypasses(algorithm) else _entropies(keys, log_probs.shape)
+    _say(config, exact=entropies is not None)
+    progress = _progress(config, trainer)
+    found = control(
+        config, run.state, progress, batch["advantages"], log_probs, batch["response_mask"], entropies=entropies
+    )
+    if not found.metrics:
+        _warn_once("no token of this batch has a finite entropy, so nothing was controlled", "no entropy")
+    run.state, run.metrics = found.state, found.metrics
+    if found.advantages is not batch["advantages"]:
+        batch["advantages"] = found.advantages
+    return data
+
+
+def take_metrics() -> dict[str, float]:
+    """The figures of the last step, once."""
+    found, run.metrics = run.metrics, {}
+    return found
+
+
+def _calling_trainer() -> Any:
+    """The object in the calling functions that has verl's whole configuration and counts its steps; None without."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        for holder in list(frame.f_locals.values()):
+            if hasattr(holder, "__dict__") and "global_steps" in vars(holder):
+                config = vars(holder).get("config")
+                if type(config).__module__.split(".")[0] == "omegaconf" and "algorithm" in config:
+                    return holder
+        frame = frame.f_back
+    return None
+
+
+def _start(trainer: Any) -> None:
+    """At the first step of a trainer in this process: its state so far, and that checkpoints keep it."""
+    from recipe.asymgrpo.entropy_control import State
+
+    if run.state is None or run.trainer is not trainer:
+        run.trainer, run.calls, run.state = trainer, 0, State()
+        if trainer is not None:
+            run.state = _load(trainer) or run.state
+            save = getattr(trainer, "_save_checkpoint", None)
+            if save is None:
+                _warn_once("this trainer has no _save_checkpoint: after a resume the control starts anew", "no save")
+            else:
+                trainer._save_checkpoint = _saving(trainer, save)
+    run.calls += 1
+
+
+def _load(trainer: Any) -> Any:
+    """The state in the checkpoint from which the trainer has resumed; None for a run from scratch."""
+    from recipe.asymgrpo.entropy_control import State
+
+    settings = trainer.config.trainer
+    mode = settings.get("resume_mode")
+    folder = settings.get("resume_from_path") if mode == "resume_path" else None
+    if mode == "auto":
+        from verl.utils.checkpoint.checkpoint_manager import find_latest_ckpt_path
+
+        folder = find_latest_ckpt_path(os.path.abspath(settings.default_local_dir))
+    if not folder:
+        return None
+    path = Path(folder) / STATE_FILE
+    if not path.is_file():
+        _warn_once(
+            f"{path} is not there: this run is resumed, its control starts anew, and levels in shares are of this "
+            "step's entropy",
+            "no state",
+        )
+        return None
+    return State(**json.loads(path.read_text()))
+
+
+def _saving(trainer: Any, save: Any) -> Any:
+    """The trainer's own `_save_checkpoint`, with our state in the folder before the checkpoint counts as complete."""
+
+    @functools.wraps(save)
+    def _save_checkpoint(*args: Any, **kwargs: Any) -> Any:
+        number = getattr(trainer, "current_param_version", trainer.global_steps)  # the former: fully_async_policy's
+        folder = Path(trainer.config.trainer.default_local_dir) / f"global_step_{number}"
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / STATE_FILE
+        half = path.with_suffix(".tmp")
+        half.write_text(json.dumps(run.state.to_dict()) + "\n")
+        half.replace(path)
+        return save(*args, **kwargs)
+
+    return _save_checkpoint
+
+
+def _progress(config: Any, trainer: Any) -> float:
+    """From 0 at the first step to 1 at the last."""
+    if not config.falls:
+        return 0.0
+    from recipe.asymgrpo.config import ConfigError
+    from recipe.asymgrpo.entropy_control import PATH
+
+    total = getattr(trainer, "total_training_steps", None) or getattr(trainer, "total_train_steps", None)
+    if not total:
+        raise ConfigError(
+            f"{PATH}: the levels fall over the run, and this trainer does not say how many steps it has. Leave "
+            "final_floor and final_ceiling null."
+        )
+    return min(max((trainer.global_steps - 1) / max(total - 1, 1), 0.0), 1.0)
+
+
+def _bypasses(algorithm: Any) -> bool:
+    """Whether V1 takes the sampler's log-probabilities and so computes no entropy."""
+    return bool(((algorithm or {}).get("rollout_correction") or {}).get("bypass_mode"))
+
+
+def _entropies(keys: Sequence[str], shape: Sequence[int]) -> Any:
+    """(B, T) per-token entropies that V1 keeps beside the log-probabilities; None where it keeps none."""
+    import transfer_queue as tq
+
+    try:
+        found = tq.kv_batch_get(keys=list(keys), partition_id="train", select_fields=["entropy"]).to_padded_tensor()
+        entropies = found["entropy"]
+    except Exception as error:  # TransferQueue's own, for a field that no row has
+        _warn_once(f"V1's per-token entropy cannot be read ({type(error).__name__}: {error})", "no field")
+        return None
+    return entropies if tuple(entropies.shape) == tuple(shape) else None
+
+
+def _say(config: Any, exact: bool) -> None:
+    if "start" not in run.said:
+        run.said.add("start")
+        unit = "of the first step's entropy" if config.unit == "share" else "nats a token"
+        bounds = [f"{name} {getattr(config, name):g}" for name in ("floor", "ceiling") if getattr(config, name)]
+        source = "the trainer's per-token entropy" if exact else "minus the mean log-probability of the sampled tokens"
+        print(
+            f"verl-asymgrpo: entropy control, {config.way}, {', '.join(bounds)} {unit}; entropy is {source}.",
+            flush=True,
+        )
+
+
+def _warn_once(message: str, key: str) -> None:
+    if key not in run.said:
+        run.said.add(key)
+        logger.warning("verl-asymgrpo: entropy control: %s", message)
