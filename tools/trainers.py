@@ -4,15 +4,18 @@
     python tools/trainers.py --recipes FOLDER   and those of a checkout of verl-recipe, FOLDER/recipe/dapo and so on
 
 For each trainer its configuration is composed with `+asymgrpo=maxrl`, and the statement by which it computes the
-advantages is taken from its source and run, as it stands there, on a batch whose advantages are known.
+advantages is taken from its source and run, as it stands there, on a batch whose advantages are known. Then the same
+with `+asymgrpo=[maxrl,entropy_floor]` and a floor that no policy reaches, and with verl's own `grpo` under that floor.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import importlib
 import importlib.util
+import io
 import sys
 import warnings
 from dataclasses import dataclass
@@ -23,6 +26,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that a checkout needs no installation
 
 CALLS = ("compute_advantage", "compute_advantage_for_multi_trajectories")
+FLOOR = ("algorithm.asym_grpo.entropy_control.unit=nats", "algorithm.asym_grpo.entropy_control.floor=9")
 RIGHT = [3.0, -1.0, -1.0, -1.0, 1.0, -1.0, 1.0, -1.0]  # maxrl at p = 1/4 and p = 1/2
 
 
@@ -74,8 +78,8 @@ IN_RECIPES = (
 )
 
 
-def compose(trainer: Trainer) -> Any:
-    """Its configuration with `+asymgrpo=maxrl`."""
+def compose(trainer: Trainer, *overrides: str) -> Any:
+    """Its configuration."""
     import verl.trainer.config as verl_config
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
@@ -85,8 +89,7 @@ def compose(trainer: Trainer) -> Any:
     folder = own if (own / f"{trainer.config}.yaml").is_file() else of_verl
     with initialize_config_dir(str(folder), version_base=None):
         # As in a checkout of verl, from whose root `file://verl/trainer/config` is meant.
-        overrides = ["+asymgrpo=maxrl", f"hydra.searchpath=[file://{of_verl}]"]
-        return hydra_compose(trainer.config, overrides=overrides)
+        return hydra_compose(trainer.config, overrides=[*overrides, f"hydra.searchpath=[file://{of_verl}]"])
 
 
 def source(module: str) -> Path:
@@ -120,32 +123,42 @@ def made_batch() -> Any:
         "responses": ones,
         "prompts": ones,
         "attention_mask": torch.ones(8, 6, dtype=torch.int64),
-        "old_log_probs": -torch.ones(8, 3),
+        "old_log_probs": torch.tensor([-0.5, -1.0, -1.5]).repeat(8, 1),
     }
     uids = np.array(list("aaaabbbb"), dtype=object)
     return DataProto(batch=TensorDict(tensors, batch_size=8), non_tensor_batch={"uid": uids})
 
 
-def advantages(trainer: Trainer, config: Any) -> tuple[list[float], bool]:
-    """What its statement makes of the batch, one advantage a rollout, and whether its log then has our figures."""
+def advantages(trainer: Trainer, config: Any) -> tuple[Any, dict[str, float]]:
+    """What its statement makes of the batch, (8, 3) advantages, and the figures that its log then has."""
     import verl.trainer.ppo.ray_trainer as verl_trainer
 
-    from verl_ext import driver_metrics
+    from verl_ext import driver_metrics, entropy_control
 
     (call, *_) = calls_of(source(trainer.fits), CALLS)
     try:
         names = vars(importlib.import_module(trainer.fits))
     except ImportError:  # written for another verl: its statement, on what it imports from verl
         names = vars(verl_trainer)
-    driver_metrics.state.sums = None  # nothing of an earlier call
+    driver_metrics.state.sums, entropy_control.run = None, entropy_control.Run()  # nothing of an earlier call
     data = made_batch()
     keys = SimpleNamespace(keys=[f"{uid}_{row}_0" for row, uid in enumerate(data.non_tensor_batch["uid"])])
-    local = {"self": SimpleNamespace(config=config), "batch": data, "norm_adv_by_std_in_grpo": True}
+    trainer_of_call = SimpleNamespace(config=config, global_steps=1, _save_checkpoint=lambda: None)
+    local = {"self": trainer_of_call, "batch": data, "norm_adv_by_std_in_grpo": True}
     if any(keyword.arg == "batch_keys" for keyword in call.keywords):
         local |= {"data": data, "batch": keys}
     found = eval(compile(ast.Expression(call), str(trainer.fits), "eval"), names, local)
     logged = names["compute_data_metrics"](batch=found, use_critic=False)
-    return found.batch["advantages"][:, 0].tolist(), logged.get("asymgrpo/group_accuracy") == 0.375
+    return found.batch["advantages"], logged
+
+
+def controlled(trainer: Trainer, estimator: str) -> bool:
+    """Whether a floor above the batch's entropy changes advantages inside the responses, and is in the log."""
+    word = "[maxrl,entropy_floor]" if estimator == "asym_grpo" else "entropy_floor"
+    config = compose(trainer, f"+asymgrpo={word}", f"algorithm.adv_estimator={estimator}", *FLOOR)
+    found, logged = advantages(trainer, config)
+    success = found[found[:, 0] > 0]
+    return bool((success[:, 2] > success[:, 0]).all()) and logged.get("asymgrpo/control/action", 0) > 0
 
 
 def row(trainer: Trainer) -> list[str]:
@@ -159,27 +172,39 @@ def row(trainer: Trainer) -> list[str]:
     except ImportError as error:
         imports = f"no: {str(error).split(' (')[0]}"
     try:
-        config = compose(trainer)
+        config = compose(trainer, "+asymgrpo=maxrl")
     except Exception as error:
-        return [trainer.name, imports, f"no: {str(error).splitlines()[0]}", "", "", ""]
+        return [trainer.name, imports, f"no: {str(error).splitlines()[0]}", *[""] * 4]
     try:
         early_check.check(config)
     except ValueError as error:
-        return [trainer.name, imports, "yes", f"refused at the start: {error}", "", ""]
+        return [trainer.name, imports, "yes", f"refused at the start: {error}", *[""] * 3]
     try:
         found, logged = advantages(trainer, config)
-        right = "yes" if found == RIGHT else f"no: {found}"
+        first = found[:, 0].tolist()
+        right = "yes" if first == RIGHT else f"no: {first}"
     except Exception as error:
-        right, logged = f"no: {type(error).__name__}: {error}", False
+        right, logged = f"no: {type(error).__name__}: {error}", {}
+    floors = [name for name in ("asym_grpo", "grpo") if _holds(trainer, name)]
     early = bool(calls_of(source(trainer.main), ("validate_config",)))
     return [
         trainer.name,
         imports,
         "yes",
         right,
-        "yes" if logged else "no",
+        "yes" if logged.get("asymgrpo/group_accuracy") == 0.375 else "no",
+        "yes" if len(floors) == 2 else "no" if not floors else f"{floors[0]} only",
         "at the start" if early else "at the first step",
     ]
+
+
+def _holds(trainer: Trainer, estimator: str) -> bool:
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            return controlled(trainer, estimator)
+    except Exception as error:
+        print(f"{trainer.name}, entropy control of {estimator}: {type(error).__name__}: {error}", file=sys.stderr)
+        return False
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -202,6 +227,7 @@ def main(argv: list[str] | None = None) -> int:
         "`+asymgrpo=NAME`",
         "whole groups, right advantages",
         "`asymgrpo/...` in the log",
+        "entropy control",
         "bad settings",
     ]
     print(*("| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *map(row, trainers))), sep="\n")

@@ -75,6 +75,8 @@ def plan(config: Any, absent_ok: Path | None = None) -> list[tuple[str, str]]:
     tensor = rollout.tensor_model_parallel_size
     lines: list[tuple[str, str]] = []
 
+    from recipe.asymgrpo.entropy_control import EntropyControlConfig
+
     algorithm = config.algorithm
     method = str(algorithm.adv_estimator)
     if method == "asym_grpo":
@@ -98,6 +100,9 @@ def plan(config: Any, absent_ok: Path | None = None) -> list[tuple[str, str]]:
     if actor.entropy_coeff:
         loss += f", entropy bonus {actor.entropy_coeff:g}"
     lines += [("method", method), ("loss", loss)]
+    control = EntropyControlConfig.from_algorithm(algorithm)
+    if control is not None:
+        lines.append(("entropy", f"entropy control, {control.summary}"))
 
     if mini > prompts:
         raise PlanError(f"actor.ppo_mini_batch_size ({mini}) is more than data.train_batch_size ({prompts})")

@@ -68,11 +68,13 @@ def check_trainer(config: Any) -> None:
     from recipe.asymgrpo.entropy_control import PATH
 
     name = config.algorithm.adv_estimator
-    setting = f"algorithm.adv_estimator={name}" if name == "asym_grpo" else PATH
+    ours = name == "asym_grpo"
+    setting = f"algorithm.adv_estimator={name}" if ours else PATH
+    instead = "algorithm.adv_estimator=rloo" if ours else "leave the control out"
     if "reward_dpo_coef" in config.algorithm:  # no other trainer's configuration has it
         raise ConfigError(
             f"{setting}: PRIME's trainer has an advantage of its own, RLOO over process rewards, and looks no other "
-            "up. Use verl's trainer, or algorithm.adv_estimator=rloo without it."
+            f"up. Use verl's trainer, or {instead}."
         )
     if ((config.get("trainer") or {}).get("spo") or {}).get("enable"):
         raise ConfigError(

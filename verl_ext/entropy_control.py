@@ -102,6 +102,52 @@ def act(data: Any, algorithm: Any = None, keys: Sequence[str] | None = None) -> 
     return data
 
 
+def of_caller(rows: int) -> tuple[float, float] | None:
+    """The entropy of the batch for which an estimator is called, and that of the run's first, in nats a token.
+
+    None where no calling function has such a batch, or it has no token with a finite one.
+
+    Args:
+        rows: how many the estimator was given.
+    """
+    from dataclasses import replace
+
+    from recipe.asymgrpo.entropy_control import PREFIX, mean_entropy
+
+    data, keys = _calling_batch(rows)
+    if data is None:
+        return None
+    trainer = _calling_trainer()
+    log_probs = data.get("old_log_probs", data.get("rollout_log_probs"))
+    bypasses = trainer is not None and _bypasses(trainer.config.algorithm)
+    entropies = None if keys is None or bypasses else _entropies(keys, log_probs.shape)
+    entropy = mean_entropy(log_probs, data["response_mask"] != 0, entropies)
+    if entropy is None:
+        return None
+    _start(trainer)
+    if run.state.reference is None:
+        run.state = replace(run.state, reference=entropy)
+    run.metrics = {f"{PREFIX}entropy": entropy}
+    return entropy, run.state.reference
+
+
+def _calling_batch(rows: int) -> tuple[Any, Sequence[str] | None]:
+    """The tensors of verl's batch with log-probabilities of so many rows, and their keys in V1's TransferQueue."""
+    frame: FrameType | None = sys._getframe(2)
+    batch: Any = None
+    while frame is not None:
+        for holder in list(frame.f_locals.values()):
+            tensors: Any = getattr(holder, "batch", None) if hasattr(holder, "non_tensor_batch") else None
+            known = tensors is not None and ("old_log_probs" in tensors or "rollout_log_probs" in tensors)
+            if batch is None and known and len(tensors) == rows:
+                batch = tensors
+        keys: Any = frame.f_locals.get("batch_keys")
+        if keys is not None and len(keys) == rows:
+            return batch, keys
+        frame = frame.f_back
+    return batch, None
+
+
 def take_metrics() -> dict[str, float]:
     """The figures of the last step, once."""
     found, run.metrics = run.metrics, {}
@@ -215,11 +261,9 @@ def _entropies(keys: Sequence[str], shape: Sequence[int]) -> Any:
 def _say(config: Any, exact: bool) -> None:
     if "start" not in run.said:
         run.said.add("start")
-        unit = "of the first step's entropy" if config.unit == "share" else "nats a token"
-        bounds = [f"{name} {getattr(config, name):g}" for name in ("floor", "ceiling") if getattr(config, name)]
         source = "the trainer's per-token entropy" if exact else "minus the mean log-probability of the sampled tokens"
         print(
-            f"verl-asymgrpo: entropy control, {config.way}, {', '.join(bounds)} {unit}; entropy is {source}.",
+            f"verl-asymgrpo: entropy control, {config.summary}; entropy is {source}.",
             flush=True,
         )
 

@@ -24,10 +24,11 @@ def register_estimator() -> None:
     from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY
 
     from recipe.asymgrpo import advantage
-    from verl_ext import configuration, verdicts
+    from verl_ext import configuration, entropy_control, verdicts
     from verl_ext.registry import register
 
     advantage.find_config = configuration.of_caller
+    advantage.find_entropy = entropy_control.of_caller
     advantage.find_verdicts = verdicts.of_caller
     register(
         ADV_ESTIMATOR_REGISTRY, "asym_grpo", advantage.compute_asym_grpo_advantage, setting="algorithm.adv_estimator"

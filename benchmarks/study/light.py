@@ -227,10 +227,11 @@ def train(
         with torch.no_grad():
             before = policy.distributions(rollouts)
         old, entropy = sampled(before, rollouts.response_ids), entropies(before)
+        used = advantages
         if levels is not None:
             progress = (step - 1) / max(steps - 1, 1)
-            advantages, of_control, acted = control(levels, of_control, progress, advantages, old, mask, entropy)
-        clipped = _update(policy, method, optimizer, rollouts, old, advantages)
+            used, of_control, acted = control(levels, of_control, progress, advantages, old, mask, entropy)
+        clipped = _update(policy, method, optimizer, rollouts, old, used)
         with torch.no_grad():
             after = policy.distributions(rollouts)
         new = sampled(after, rollouts.response_ids)
@@ -240,7 +241,7 @@ def train(
             "none_solved": float((groups.successes == 0).float().mean()),
             "all_solved": float((groups.successes == groups.sizes).float().mean()),
             "entropy": _mean(entropy, mask),
-            "mean_abs_adv": _mean(advantages.abs(), mask),
+            "mean_abs_adv": _mean(used.abs(), mask),
             "clipfrac": clipped,
             **_covariances(groups, advantages, old, mask),
             "entropy_change": _mean(entropies(after) - entropy, mask),

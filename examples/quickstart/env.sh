@@ -155,12 +155,23 @@ choose_method() {
             *) OVERRIDES+=("$argument") ;;
         esac
     done
-    case $METHOD in */* | .*) die "METHOD=$METHOD is not a name" ;; esac
-    [ -e "recipe/asymgrpo/conf/asymgrpo/$METHOD.yaml" ] \
-        || die "METHOD=$METHOD is unknown; choose one of: $(cd recipe/asymgrpo/conf/asymgrpo && echo *.yaml | sed 's/\.yaml//g')"
+    # One word, or several as Hydra's list: grpo,entropy_floor and [grpo,entropy_floor] are the same.
+    local word words=${METHOD#[}
+    IFS=, read -ra words <<< "${words%]}"
+    [ ${#words[@]} -gt 0 ] || die "METHOD=$METHOD is not a name"
+    for word in "${words[@]}"; do
+        case $word in */* | .* | "") die "METHOD=$METHOD is not a name" ;; esac
+        [ -e "recipe/asymgrpo/conf/asymgrpo/$word.yaml" ] \
+            || die "METHOD=$word is unknown; choose one of: $(cd recipe/asymgrpo/conf/asymgrpo && echo *.yaml | sed 's/\.yaml//g')"
+    done
     # Overrides given on the command line are part of what a run is, so they are part of its name.
-    NAME=$METHOD
-    [ ${#OVERRIDES[@]} -eq 0 ] || NAME=$METHOD-$(printf '%s\n' "${OVERRIDES[@]}" | cksum | cut -d' ' -f1)
+    NAME=$(IFS=+ && echo "${words[*]}")
+    if [ ${#words[@]} -gt 1 ]; then
+        METHOD="[$(IFS=, && echo "${words[*]}")]"
+    elif [ "$METHOD" = entropy_floor ]; then
+        die "METHOD=entropy_floor stands behind another word, e.g. METHOD=grpo,entropy_floor"
+    fi
+    [ ${#OVERRIDES[@]} -eq 0 ] || NAME=$NAME-$(printf '%s\n' "${OVERRIDES[@]}" | cksum | cut -d' ' -f1)
 }
 
 choose_cpu() {

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from recipe.asymgrpo.config import NO_SIGNAL_STEPS, PATH, AsymGRPOConfig, ConfigError, read
-from recipe.asymgrpo.curves import curves
+from recipe.asymgrpo.curves import PRESETS, curves
 from recipe.asymgrpo.groups import Groups, counted_rows, form_groups
 
 # Below verl's logger: its lines reach the user's terminal, while some process may set the root logger to ERROR (V1's
@@ -29,6 +29,10 @@ observers: list[Callable[[Groups, Tensor, Tensor, Any], None]] = []
 
 find_config: Callable[[], Any] | None = None
 """Asked for verl's `config.algorithm` where a call comes without one (verl_ext.configuration)."""
+
+find_entropy: Callable[[int], tuple[float, float] | None] | None = None
+"""Asked, by presets that need it, for the entropy of the policy that sampled the B rows and for that of the run's first
+step, in nats a token (verl_ext.entropy_control)."""
 
 find_verdicts: Callable[[str, int], Sequence[Any] | None] | None = None
 """Asked for the B values of `success_key` where a call comes without them (verl_ext.verdicts)."""
@@ -82,7 +86,7 @@ def compute_asym_grpo_advantage(
     values = None if key is None else _verdicts(key, len(mask), kwargs.get("non_tensor_batch"))
     scores = token_level_rewards.sum(-1) if values is None else values
     groups = form_groups(scores, counted_rows(mask), index, knobs.success_threshold, score=key or "reward")
-    f, g = curves(knobs, groups.successes, groups.sizes)
+    f, g = curves(knobs, groups.successes, groups.sizes, _entropy(knobs, len(mask)))
     counted = torch.where(groups.success, f[groups.ids], -g[groups.ids])
     _warn(config, knobs, groups, counted)
     _end_without_signal(knobs, groups, counted)
@@ -98,6 +102,18 @@ def compute_asym_grpo_advantage(
     for observe in observers:
         observe(groups, counted, response_mask, config)
     return advantages, advantages
+
+
+def _entropy(knobs: AsymGRPOConfig, rows: int) -> tuple[float, float] | None:
+    if not PRESETS[knobs.preset].needs_entropy:
+        return None
+    found = find_entropy(rows) if find_entropy is not None else None
+    if found is None:
+        _warn_once(
+            "asym_grpo: %s.preset=%s takes a delta of 1, because no trainer is there whose batch has an entropy.",
+            *(PATH, knobs.preset),
+        )
+    return found
 
 
 def reset_warnings() -> None:

@@ -35,6 +35,8 @@ class AsymGRPOConfig:
         max_abs_advantage: bound on |A|; None for no bound.
         positive_weight: `w_reinforce`: what a success gets. This and the knobs up to `pass_k`: None takes the preset's.
         focal_gamma: `f_grpo`: exponent of the focal weight.
+        fade_target: `fade_dynamic`: H*, as a share of the first step's entropy.
+        agrae_alpha: `a_grae`: successes weigh less while the batch's solve rate is below this.
         fade_alpha: `fade`: how fast the curves fall with p.
         fade_delta: `fade`: what failures are divided by.
         quantile_k: `qae`: a prompt is hard up to p = 1 - quantile_k.
@@ -54,6 +56,8 @@ class AsymGRPOConfig:
     max_abs_advantage: float | None = None
     positive_weight: float | None = None
     focal_gamma: float | None = None
+    fade_target: float | None = None
+    agrae_alpha: float | None = None
     fade_alpha: float | None = None
     fade_delta: float | None = None
     quantile_k: float | None = None
@@ -85,7 +89,9 @@ class AsymGRPOConfig:
             self._check_number(knob, f"any finite number{own}")
         for knob in ("positive_weight", "focal_gamma", "fade_alpha"):
             self._check_number(knob, f"a finite number >= 0{own}", lambda x: x >= 0)
-        self._check_number("fade_delta", f"a finite number > 0{own}", lambda x: x > 0)
+        for knob in ("fade_delta", "fade_target"):
+            self._check_number(knob, f"a finite number > 0{own}", lambda x: x > 0)
+        self._check_number("agrae_alpha", f"a number > 0 and <= 1{own}", lambda x: 0 < x <= 1)
         self._check_number("quantile_k", f"a number from 0 to 1{own}", lambda x: 0 <= x <= 1)
         self._check_pass_k(f"an integer from 1 to actor_rollout_ref.rollout.n{own}")
 

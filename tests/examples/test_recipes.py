@@ -16,7 +16,8 @@ from verl_ext import dry_run
 ROOT = Path(__file__).resolve().parents[2]
 ONE_GPU = ["run_qwen2_5_0_5b_1gpu", "run_qwen2_5_3b_lora_1gpu"]
 RECIPES = ["run_qwen_7b", "run_qwen3_4b", "run_qwen2_5_math_1_5b", "run_qwen3_8b_multinode", *ONE_GPU]
-METHODS = sorted(path.stem for path in (ROOT / "recipe" / "asymgrpo" / "conf" / "asymgrpo").iterdir())
+WORDS = sorted(path.stem for path in (ROOT / "recipe" / "asymgrpo" / "conf" / "asymgrpo").iterdir())
+METHODS = [word if word != "entropy_floor" else "paper,entropy_floor" for word in WORDS]
 SCRIPTS = [*sorted((ROOT / "examples").glob("*.sh")), ROOT / "examples" / "quickstart" / "env.sh"]
 SCRIPTS += [*sorted((ROOT / "tools").rglob("*.sh")), ROOT / "tests" / "run.sh", ROOT / ".ci" / "run"]
 
@@ -109,11 +110,18 @@ def test_dry_run_of_every_recipe_with_every_method(recipe, method, hand_over, pl
         assert [" ".join(line.split()) for line in printed.splitlines() if not line.startswith("[")] == [
             " ".join(line.split()) for line in shown.splitlines()
         ]
-    preset = {"paper": "asymgrpo", "clip_higher": "asymgrpo", "entropy_bonus": "asymgrpo", "modulated": "asymgrpo"}
+    preset = {
+        "paper,entropy_floor": "asymgrpo",
+        "paper": "asymgrpo",
+        "clip_higher": "asymgrpo",
+        "entropy_bonus": "asymgrpo",
+        "modulated": "asymgrpo",
+    }
     assert f"asym_grpo, preset {preset.get(method, method)}" in shown
     assert ("clip 0.2 / 0.28" in shown) == (method == "clip_higher")
     assert ("entropy bonus" in shown) == (method == "entropy_bonus")
     assert ("entropy_modulated" in shown) == (method == "modulated")
+    assert ("entropy control, successes, floor 0.5" in shown) == (method == "paper,entropy_floor")
 
 
 AWKWARD = [
@@ -226,7 +234,7 @@ MISTAKES = {
     "indivisible ranks": ([], {"NGPUS_PER_NODE": "6", "TENSOR_PARALLEL": "1"}, "not a multiple of the data-parallel"),
     "missing file": (["data.train_files=/nowhere/train.parquet"], {}, "there is no /nowhere/train.parquet"),
     "context too long": ([], {"RESPONSE_LENGTH": "4096"}, "longer than the context of Qwen/Qwen2.5-Math-7B, 4096"),
-    "unknown method": ([], {"METHOD": "grpoo"}, "METHOD=grpoo is unknown; choose one of: asymgrpo"),
+    "unknown method": ([], {"METHOD": "grpoo"}, "METHOD=grpoo is unknown; choose one of: a_grae asymgrpo"),
     "one response": ([], {"ROLLOUTS": "1"}, "rollout.n=1"),
     "no nodes": ([], {"NNODES": "0"}, "NNODES=0 is not a whole number above 0"),
     "more nodes than Slurm has": ([], {"NNODES": "4", "SLURM_NNODES": "2"}, "the Slurm job has 2 nodes"),
@@ -240,6 +248,13 @@ MISTAKES = {
     "reward with KL": (["algorithm.use_kl_in_reward=True"], {}, "use_kl_in_reward=True"),
     "mini-batch too large": ([], {"MINI_BATCH": "2048"}, "is more than data.train_batch_size"),
     "scale": ([], {"SCALE": "small"}, "SCALE=small is unknown"),
+    "a floor under nothing": ([], {"METHOD": "entropy_floor"}, "stands behind another word"),
+    "a list with an unknown method": ([], {"METHOD": "[grpo,entropyfloor]"}, "METHOD=entropyfloor is unknown"),
+    "a floor that is too low": (
+        ["algorithm.asym_grpo.entropy_control.floor=0"],
+        {"METHOD": "grpo,entropy_floor"},
+        "entropy_control.floor=0 is out of range",
+    ),
     "path as method": ([], {"METHOD": "../../secret"}, "is not a name"),
     "one checkpoint": ([], {"KEEP": "1"}, "a crash in between loses both"),
 }

@@ -112,6 +112,8 @@ def test_numpy_numbers_and_a_ready_config_are_taken():
                 ("f_grpo", "focal_gamma", ">= 0", [-1.0]),
                 ("fade", "fade_alpha", ">= 0", [-0.5]),
                 ("fade", "fade_delta", "> 0", [0.0, -2.0]),
+                ("fade_dynamic", "fade_target", "> 0", [0.0, -2.0]),
+                ("a_grae", "agrae_alpha", "> 0 and <= 1", [0.0, -2.0, 1.5]),
                 ("qae", "quantile_k", "from 0 to 1", [-0.1, 1.5]),
             )
             for values, word in (

@@ -74,6 +74,13 @@ def oracle(preset: str, c: int, n: int, reward: int, **knobs: float) -> float:
         case "fade", _:
             alpha, delta = knobs.get("fade_alpha", 2.0), knobs.get("fade_delta", 1.0)
             return float(1 - p) ** alpha if reward else -(float(1 - p) ** (alpha - 1)) * float(p) / delta
+        case "fade_dynamic", _:  # of a batch with P = 1/2
+            return float(1 - p) ** 1.5 if reward else -(float(1 - p) ** 0.5) * float(p)
+        case "a_grae", _:  # likewise
+            if c in (0, n):
+                return 0.0
+            share = min(1.0, 0.5 / knobs.get("agrae_alpha", 1.0)) if reward else 1.0
+            return share * mean_std(c, n, reward) * (0.25 / sqrt(p) + 0.25 / sqrt(1 - p))
         case "sqrt_r", 1:
             return sqrt(1 - p) / float(p)
         case "sqrt_r", 0:
@@ -119,7 +126,8 @@ def estimated(n: int, **knobs: float | str) -> list[tuple[int, int, float]]:
 
 def test_the_presets_are_those_of_the_paper_and_the_wider_family():
     exponents = ["asymgrpo", "grpo", "reinforce", "pos_only", "neg_only", "ent_decrease", "ent_increase", "maxrl"]
-    family = ["psr", "nsr", "w_reinforce", "dr_grpo", "rloo", "f_grpo", "fade", "sqrt_r", "qae", "pass_at_k"]
+    family = ["psr", "nsr", "w_reinforce", "dr_grpo", "rloo", "f_grpo", "fade"]
+    family += ["fade_dynamic", "a_grae", "sqrt_r", "qae", "pass_at_k"]
     assert list(PRESETS) == exponents + family
     for name, preset in PRESETS.items():
         assert preset.name == name
@@ -144,6 +152,7 @@ def test_the_estimator_gives_the_closed_form_at_every_count(preset, n):
         *(("f_grpo", {"focal_gamma": gamma}) for gamma in (0.0, 0.5, 2)),
         *(("fade", {"fade_alpha": alpha}) for alpha in (0.0, 0.5, 1, 3.5)),
         *(("fade", {"fade_alpha": 1.5, "fade_delta": delta}) for delta in (0.25, 4)),
+        *(("a_grae", {"agrae_alpha": alpha}) for alpha in (0.25, 0.5, 0.75)),
         *(("qae", {"quantile_k": k}) for k in (0, 0.1, 0.25, 0.5, 0.9, 1)),
         *(("pass_at_k", {"pass_k": k}) for k in (1, 2, 3, 5, 7, 8, 9, 33, 64)),
     ],

@@ -71,6 +71,8 @@ def random_knobs(rng: random.Random) -> dict:
         "focal_gamma": lambda: rng.choice((0, rng.uniform(0, 20))),
         "fade_alpha": lambda: rng.choice((0, 0.5, rng.uniform(0, 20))),
         "fade_delta": lambda: rng.choice((1e-6, rng.uniform(0.1, 5))),
+        "fade_target": lambda: rng.choice((0.5, rng.uniform(0.1, 5))),
+        "agrae_alpha": lambda: rng.choice((1, rng.uniform(0.01, 1))),
         "quantile_k": lambda: rng.choice((0, 1, rng.random())),
         "pass_k": lambda: rng.randint(1, 12),
     }

@@ -310,6 +310,46 @@ def test_in_bypass_mode_the_samplers_log_probabilities_are_the_measure(monkeypat
     assert "minus the mean log-probability of the sampled tokens" in capsys.readouterr().out
 
 
+def test_fade_dynamic_answers_to_the_batchs_entropy(tmp_path):
+    """And keeps the first step's through a kill."""
+    trainer = Trainer(tmp_path, knobs=None)
+    trainer.config.algorithm.asym_grpo = {"preset": "fade_dynamic"}
+    own = batch().batch["response_mask"] != 0
+
+    def entropy(number):
+        return -float(batch(number).batch["old_log_probs"][own].mean())
+
+    def check(number):
+        trainer.global_steps = number
+        data = batch(number)
+        data.batch["old_log_probs"] *= 0.2 if number == 3 else 1.0  # under the target
+        found = trainer.step(data).batch["advantages"][:, 0]
+        now = entropy(number) * (0.2 if number == 3 else 1.0)
+        delta = min(max(1 + now - 0.5 * entropy(1), 0.3), 1.0)
+        torch.testing.assert_close(found[[0, 1, 4, 6]], torch.tensor([0.5, -0.5 / delta, 0.25, -0.75 / delta]))
+        assert logged(data) == {"asymgrpo/control/entropy": pytest.approx(now)}
+        return delta
+
+    assert check(1) == 1
+    trainer._save_checkpoint()
+    entropy_control.run.__init__()
+    trainer = Trainer(tmp_path, knobs=None)
+    trainer.config.algorithm.asym_grpo = {"preset": "fade_dynamic"}
+    assert check(3) < 1
+
+
+def test_fade_dynamic_without_a_trainer_says_that_delta_is_1(caplog):
+    from recipe.asymgrpo import advantage
+
+    advantage.reset_warnings()
+    data = batch().batch
+    config = {"asym_grpo": {"preset": "fade_dynamic"}}
+    uids = list("aaaabbbb")
+    found, _ = advantage.compute_asym_grpo_advantage(data["token_level_rewards"], data["response_mask"], uids, config)
+    assert found[1, 0] == -0.5
+    assert "takes a delta of 1" in caplog.text
+
+
 def whole(**changes):
     config = {
         "algorithm": {"adv_estimator": "grpo", "asym_grpo": {"entropy_control": FLOOR}},

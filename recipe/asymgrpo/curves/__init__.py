@@ -76,6 +76,41 @@ def fade(successes: Tensor, sizes: Tensor, *, fade_alpha: float, fade_delta: flo
     return miss_rate**fade_alpha, _power(miss_rate, fade_alpha - 1) * p / fade_delta
 
 
+def fade_dynamic(
+    successes: Tensor, sizes: Tensor, *, fade_target: float, entropy: tuple[float, float] | None = None
+) -> tuple[Tensor, Tensor]:
+    """`fade` with its two feedbacks (arXiv 2607.01490): alpha from the batch's solve rate P, delta from its entropy H.
+
+        alpha = clip(3 (1 - P) / (2 P), 1, 3)
+        delta = clip(1 + H - H*, 0.3, 1), where H* = fade_target times the entropy of the run's first step, in nats
+
+    P and H are this batch's: the source known to us has running averages of a coefficient 0.02 whose direction is open.
+
+    Args:
+        entropy: H and that of the first step, in nats a token; None, where they are not known, gives delta = 1.
+    """
+    solve_rate = float(successes.sum()) / max(float(sizes.sum()), 1.0)
+    alpha = min(max(1.5 * (1 - solve_rate) / solve_rate, 1.0), 3.0) if solve_rate else 3.0
+    now, first = entropy or (0.0, 0.0)
+    delta = min(max(1 + now - fade_target * first, 0.3), 1.0)
+    return fade(successes, sizes, fade_alpha=alpha, fade_delta=delta)
+
+
+def a_grae(successes: Tensor, sizes: Tensor, *, agrae_alpha: float) -> tuple[Tensor, Tensor]:
+    """A-GRAE (arXiv 2602.05548, equations 11 to 13): GRPO's s, weighted by p and by the batch's solve rate P.
+
+        A = P / 2 * s / sqrt(p) + (1 - P) / 2 * s / sqrt(1 - p), for a success times min(1, P / agrae_alpha)
+
+    As in the paper; its released code has 1 - sqrt(p) for sqrt(1 - p), in a branch that its scripts do not reach. 0
+    where p is 0 or 1, as s is.
+    """
+    p = successes.double() / sizes
+    solve_rate = float(successes.sum()) / max(float(sizes.sum()), 1.0)
+    weight = (solve_rate * _power(p, -0.5) + (1 - solve_rate) * _power(1 - p, -0.5)) / 2
+    f, g = two_exponents(successes, sizes, beta_pos=0.5, beta_neg=0.5)
+    return min(1.0, solve_rate / agrae_alpha) * weight * f, weight * g
+
+
 def sqrt_r(successes: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
     """f = sqrt(1 - p) / p and g = 1 / sqrt(1 - p), which is 1 at p = 0 (arXiv 2602.11128)."""
     p, miss_rate = successes.double() / sizes, (sizes - successes).double() / sizes
@@ -129,6 +164,7 @@ class Preset:
         arxiv: where it comes from.
         formula: (successes (P,), sizes (P,), **knobs) -> (f (P,), g (P,)), boundary rule included.
         knobs: the formula's knobs with this preset's values; each is a field of `AsymGRPOConfig`.
+        needs_entropy: the formula takes `entropy`, the policy's and that of the first step.
     """
 
     name: str
@@ -136,6 +172,7 @@ class Preset:
     arxiv: str
     formula: Callable[..., tuple[Tensor, Tensor]]
     knobs: Mapping[str, float]
+    needs_entropy: bool = False
 
 
 def _exponents(
@@ -180,6 +217,15 @@ PRESETS: dict[str, Preset] = {
         Preset("rloo", "r - mean of the other responses", "2402.14740", rloo, {}),
         Preset("f_grpo", "GRPO times (1 - p) ** focal_gamma", "2602.06717", f_grpo, {"focal_gamma": 1.0}),
         Preset("fade", "FADE with constant knobs", "2607.01490", fade, {"fade_alpha": 2.0, "fade_delta": 1.0}),
+        Preset(
+            "fade_dynamic",
+            "FADE with its alpha from the batch's solve rate P and its delta from the entropy H",
+            "2607.01490",
+            fade_dynamic,
+            {"fade_target": 0.5},
+            needs_entropy=True,
+        ),
+        Preset("a_grae", "GRPO, weighted by p and by the batch's P", "2602.05548", a_grae, {"agrae_alpha": 1.0}),
         Preset("sqrt_r", "sqrt(1 - p) / p and -1 / sqrt(1 - p)", "2602.11128", sqrt_r, {}),
         Preset("qae", "baseline is the rewards' quantile_k quantile", "2509.22611", qae, {"quantile_k": 0.4}),
         Preset("pass_at_k", "GRPO on pass@k instead of pass@1", "2508.10751", pass_at_k, {"pass_k": 4}),
@@ -199,6 +245,15 @@ class Chosen(Protocol):
     def curve_knobs(self) -> Mapping[str, float]: ...
 
 
-def curves(config: Chosen, successes: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
-    """f and g of the configured preset, each (P,) float64, for P groups with these (P,) counts."""
-    return PRESETS[config.preset].formula(successes, sizes, **config.curve_knobs)
+def curves(
+    config: Chosen, successes: Tensor, sizes: Tensor, entropy: tuple[float, float] | None = None
+) -> tuple[Tensor, Tensor]:
+    """f and g of the configured preset, each (P,) float64, for the P groups of a batch with these (P,) counts.
+
+    Args:
+        entropy: of the policy that sampled and of that of the run's first step, in nats a token, for presets that need
+            it; None where it is not known.
+    """
+    preset = PRESETS[config.preset]
+    more = {"entropy": entropy} if preset.needs_entropy else {}
+    return preset.formula(successes, sizes, **config.curve_knobs, **more)

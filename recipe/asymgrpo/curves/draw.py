@@ -1,4 +1,7 @@
-"""Prints and draws the advantages of every preset: `python -m recipe.asymgrpo.curves`."""
+"""Prints and draws the advantages of every preset: `python -m recipe.asymgrpo.curves`.
+
+Presets that look at the whole batch are shown for one whose solve rate P is 1/2 and whose entropy is at its target.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ PANELS: dict[str, tuple[str, ...]] = {
         *("asymgrpo", "grpo", "reinforce", "pos_only", "neg_only", "ent_decrease", "ent_increase", "maxrl"),
     ),
     "constant, or r - baseline": ("psr", "nsr", "w_reinforce", "dr_grpo", "rloo"),
-    "weighted by difficulty": ("f_grpo", "fade", "sqrt_r", "qae", "pass_at_k"),
+    "weighted by difficulty": ("f_grpo", "fade", "fade_dynamic", "a_grae", "sqrt_r", "qae", "pass_at_k"),
 }
 """The picture's columns."""
 
@@ -36,6 +39,14 @@ FORMULAS: dict[str, tuple[str, str]] = {
     "rloo": ("(1 - p) n/(n-1)", "p n/(n-1); 0 at n = 1"),
     "f_grpo": ("(1 - p)^focal_gamma sqrt((1-p)/p)", "(1 - p)^focal_gamma sqrt(p/(1-p))"),
     "fade": ("(1 - p)^fade_alpha", "(1 - p)^(fade_alpha - 1) p / fade_delta"),
+    "fade_dynamic": (
+        "(1 - p)^alpha, alpha = clip(3 (1-P)/(2 P), 1, 3)",
+        "(1 - p)^(alpha - 1) p / delta, delta = clip(1 + H - H*, 0.3, 1)",
+    ),
+    "a_grae": (
+        "min(1, P/agrae_alpha) w sqrt((1-p)/p), w = (P/sqrt(p) + (1-P)/sqrt(1-p))/2",
+        "w sqrt(p/(1-p))",
+    ),
     "sqrt_r": ("sqrt(1 - p)/p", "1/sqrt(1 - p)"),
     "qae": ("1/sqrt(p(1-p)) if p <= 1 - quantile_k, else 0", "0 if p <= 1 - quantile_k, else 1/sqrt(p(1-p))"),
     "pass_at_k": ("sqrt((1-rho)/rho), rho = 1 - C(n-c, pass_k)/C(n, pass_k)", "p/(1-p) sqrt((1-rho)/rho)"),
@@ -66,8 +77,8 @@ def _table_lines(success: bool, group_size: int, counts: range) -> Iterator[str]
     title = "A of a success" if success else "A of a failure"
     yield f"{title:<16}" + "".join(f"{f'{c}/{group_size}':>9}" for c in counts)
     for preset in PRESETS:
-        f, g = _evaluate(preset, counts, group_size)
-        values = f if success else [0.0 - value for value in g]
+        f, g = _evaluate(preset, range(group_size + 1), group_size)  # all, for those that look at the batch
+        values = [f[c] if success else 0.0 - g[c] for c in counts]
         nobody = 0 if success else group_size  # with so many successes no response of this kind exists
         cells = (f"{'.':>9}" if c == nobody else f"{value:9.3f}" for c, value in zip(counts, values, strict=True))
         yield f"  {preset:<14}" + "".join(cells)

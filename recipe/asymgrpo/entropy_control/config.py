@@ -14,6 +14,7 @@ from typing import Any
 
 from recipe.asymgrpo.config import PATH as ALGORITHM_PATH
 from recipe.asymgrpo.config import ConfigError, nearest, read
+from recipe.asymgrpo.curves import PRESETS
 
 PATH = f"{ALGORITHM_PATH}.entropy_control"
 UNITS = ("share", "nats")
@@ -142,6 +143,17 @@ class EntropyControlConfig:
         return self.final_floor is not None or self.final_ceiling is not None
 
     @property
+    def summary(self) -> str:
+        """One line for people, e.g. ``successes, floor 0.6 to 0.1 nats a token``."""
+        bounds = []
+        for level in ("floor", "ceiling"):
+            start, end = getattr(self, level), self.last(level)
+            if start is not None:
+                bounds.append(f"{level} {start:g}" + (f" to {end:g}" if end != start else ""))
+        unit = "of the first step's entropy" if self.unit == "share" else "nats a token"
+        return f"{self.way}, {', '.join(bounds)} {unit}"
+
+    @property
     def own_gain(self) -> float:
         """The gain that holds; 0 where the way has none."""
         return self.gain if self.gain is not None else WAYS[self.way].gain or 0.0
@@ -156,8 +168,16 @@ class EntropyControlConfig:
         Raises:
             ConfigError: it is not a mapping, has an unknown key, or a value is impossible.
         """
-        node = read(read(config, "asym_grpo"), "entropy_control")
-        if node is None or isinstance(node, cls):
+        section = read(config, "asym_grpo")
+        node = read(section, "entropy_control")
+        if node is None:
+            return node
+        preset = PRESETS.get(str(read(section, "preset")))
+        if preset is not None and preset.needs_entropy and read(config, "adv_estimator") == "asym_grpo":
+            raise ConfigError(
+                f"{PATH} and {ALGORITHM_PATH}.preset={preset.name} would both control the entropy. Leave one out."
+            )
+        if isinstance(node, cls):
             return node
         omegaconf = sys.modules.get("omegaconf")  # a DictConfig cannot exist before omegaconf is imported
         if omegaconf is not None and omegaconf.OmegaConf.is_config(node):

@@ -21,6 +21,36 @@ def _by_sign(metric: str) -> dict[str, tuple[str, str]]:
     return {f"actor/positive/{metric}": ("-", "A > 0"), f"actor/negative/{metric}": ("--", "A < 0")}
 
 
+CONTROL = "asymgrpo/control/"
+
+
+def control(painter: Painter) -> list[Figure | None]:
+    """Of runs with an entropy control: where the entropy is between its levels, and what was done about it."""
+    levels = {
+        f"{CONTROL}entropy": ("-", "measured"),
+        f"{CONTROL}floor": ("--", "floor"),
+        f"{CONTROL}ceiling": (":", "ceiling"),
+    }
+    if not any(run[f"{CONTROL}action"] for run in painter.report.runs):
+        return []  # `fade_dynamic` logs the entropy alone
+    return [
+        painter.several(
+            levels,
+            "nats a token",
+            "entropy_control",
+            "entropy under control",
+            "The entropy that the control measures, between its floor and its ceiling.",
+        ),
+        painter.several(
+            {f"{CONTROL}action": ("-", "action")},
+            "action, in the way's own unit",
+            "entropy_action",
+            "what the control does",
+            "Above 0 it raises the entropy, below 0 it lowers it, at 0 it leaves the advantages alone.",
+        ),
+    ]
+
+
 def histogram(painter: Painter) -> Figure | None:
     """Stacked shares of the bins of p over time, one small axis a method."""
     report = painter.report
@@ -157,6 +187,7 @@ def sections(painter: Painter) -> list[tuple[str, list[Figure]]]:
     ]
     exploring = [
         painter.measure(ENTROPY, "entropy", "Some decline is learning; a plunge towards 0 is collapse."),
+        *control(painter),
         painter.several(
             _by_sign("surprisal"),
             "mean -log π, nats a token",

@@ -79,3 +79,9 @@ def test_only_a_ceiling():
 def test_the_configuration_loads_without_torch():
     code = "import sys, recipe.asymgrpo.entropy_control; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_summary_is_for_people():
+    band = EntropyControlConfig(way="filter", floor=0.6, ceiling=0.7, final_floor=0.1, final_ceiling=0.2, unit="nats")
+    assert band.summary == "filter, floor 0.6 to 0.1, ceiling 0.7 to 0.2 nats a token"
+    assert EntropyControlConfig().summary == "successes, floor 0.5 of the first step's entropy"
