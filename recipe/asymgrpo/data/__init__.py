@@ -3,8 +3,9 @@
     python -m recipe.asymgrpo.data procedural --out DIR --task chain_sum --train-size 2048 --val-size 1024 --seed 0
 
 writes ``DIR/train.parquet`` and ``DIR/val.parquet``. The problems come from reasoning-gym, whose own scorer judges
-the answers (``recipe/asymgrpo/reward/``): `chain_sum`, sums with one answer, or `countdown`, numbers to be added and
-subtracted until they make a target, mostly in several ways. Needs ``reasoning-gym`` and ``pyarrow``
+the answers (``recipe/asymgrpo/reward/``): `chain_sum`, sums with one answer; `countdown`, numbers to be added and
+subtracted until they make a target, mostly in several ways; or `quantum_lock`, buttons to be pressed in one of the
+orders that make a number in the fewest presses. Needs ``reasoning-gym`` and ``pyarrow``
 (``verl-asymgrpo[cpu]``).
 
     python -m recipe.asymgrpo.data prepare --out DIR                                      # from the Hugging Face hub
@@ -27,11 +28,13 @@ from recipe.asymgrpo.data.procedural import (
     CHAT_INSTRUCTION,
     COUNTDOWN_LEVELS,
     DEFAULT_LEVELS,
+    LOCK_LEVELS,
     PROMPT_STYLES,
     TASKS,
     Level,
     chain_sum_entries,
     countdown_entries,
+    lock_entries,
     parse_levels,
     procedural_rows,
     prompt_of,
@@ -44,6 +47,7 @@ __all__ = [
     "CHAT_INSTRUCTION",
     "COUNTDOWN_LEVELS",
     "DEFAULT_LEVELS",
+    "LOCK_LEVELS",
     "PAPER",
     "PROMPT_STYLES",
     "SETS",
@@ -58,6 +62,7 @@ __all__ = [
     "chain_sum_entries",
     "countdown_entries",
     "fetch",
+    "lock_entries",
     "main",
     "math_rows",
     "parse_levels",

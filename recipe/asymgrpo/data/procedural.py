@@ -1,6 +1,7 @@
 """Prompts of reasoning-gym's tasks, whose own scorer judges the answers (`recipe.asymgrpo.reward`).
 
-`chain_sum`: sums with one answer; `countdown`: numbers to be added and subtracted until they make a target.
+`chain_sum`: sums with one answer; `countdown`: numbers to be added and subtracted until they make a target;
+`quantum_lock`: buttons to be pressed in an order that makes a number.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ CHAT_INSTRUCTION = "Answer with the number only."
 
 @dataclass(frozen=True)
 class Level:
-    """One difficulty: how many numbers are added or subtracted, and how many digits each has."""
+    """One difficulty: how many numbers are added or subtracted and how many digits each has; or how hard a lock is."""
 
     terms: int
     digits: int
@@ -44,6 +45,7 @@ class Level:
 # two-term sums only 200 exist, which bounds their share.
 DEFAULT_LEVELS: dict[Level, float] = {Level(2, 1): 1, Level(3, 1): 9, Level(4, 1): 10}
 COUNTDOWN_LEVELS: dict[Level, float] = {Level(5, 1): 1}
+LOCK_LEVELS: dict[Level, float] = {Level(6, 1): 1}
 
 
 def parse_levels(text: str) -> dict[Level, float]:
@@ -115,7 +117,27 @@ def countdown_entries(level: Level, count: int, seed: int) -> list[dict[str, Any
         "max_target": level.terms * 10**level.digits,
         "operators": ("+", "-"),
     }
-    entries = _distinct_entries("countdown", level, seed, config, key=_countdown_key)
+    return _first(count, level, _distinct_entries("countdown", level, seed, config, key=_countdown_key))
+
+
+def lock_entries(level: Level, count: int, seed: int) -> list[dict[str, Any]]:
+    """`count` reasoning-gym entries of `quantum_lock` up to the difficulty of the level's terms, all different in their
+    buttons, in whatever order, and target.
+
+    Raises:
+        ValueError: a level with more than one digit, or so many different problems hardly turn up.
+    """
+    if level.digits != 1:
+        raise ValueError(f"level {level}: the difficulty of quantum_lock is one number, write {level.terms}x1")
+    return _first(count, level, _distinct_entries("quantum_lock", level, seed, {"difficulty": level.terms}, _lock_key))
+
+
+def _lock_key(entry: dict[str, Any]) -> tuple[str, ...]:
+    buttons, target = lock_of(entry).split("=")[:2]
+    return (*sorted(buttons[at : at + 3] for at in range(0, len(buttons), 3)), target)
+
+
+def _first(count: int, level: Level, entries: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
     found = list(itertools.islice(entries, count))
     if len(found) < count:
         raise ValueError(
@@ -173,6 +195,15 @@ def numbers_and_target_of(entry: Mapping[str, Any]) -> str:
     return f"{' '.join(map(str, entry['metadata']['numbers']))}={entry['metadata']['target']}="
 
 
+def lock_of(entry: Mapping[str, Any]) -> str:
+    """The buttons and the target of a `quantum_lock` entry as the short prompt has them, e.g. ``+2a-3g*2r=17=``: add 2
+    at any light, subtract 3 at green, double at red."""
+    signs = {"add": "+", "subtract": "-", "multiply": "*"}
+    buttons = entry["metadata"]["buttons"]
+    written = (f"{signs[button['type']]}{button['value']}{button['active_state'][0]}" for button in buttons)
+    return f"{''.join(written)}={entry['metadata']['target_value']}="
+
+
 TASKS: dict[str, Task] = {
     "chain_sum": Task(DEFAULT_LEVELS, chain_sum_entries, expression_of, CHAT_INSTRUCTION),
     "countdown": Task(
@@ -181,6 +212,7 @@ TASKS: dict[str, Task] = {
         numbers_and_target_of,
         "Use only + and -, and use every number exactly once. Answer with the expression only.",
     ),
+    "quantum_lock": Task(LOCK_LEVELS, lock_entries, lock_of, "Answer with the names of the buttons only."),
 }
 
 

@@ -1,11 +1,13 @@
 """recipe.asymgrpo.data: the parquet files a training starts from."""
 
+import itertools
 import json
 
 import pytest
 
 from recipe.asymgrpo import data
 from recipe.asymgrpo.data import DEFAULT_LEVELS, Level
+from recipe.asymgrpo.reward import compute_score
 
 pq = pytest.importorskip("pyarrow.parquet")
 pytest.importorskip("reasoning_gym")
@@ -183,3 +185,52 @@ def test_countdown_runs_out():
 def test_unknown_task():
     with pytest.raises(ValueError, match="unknown task 'count_down': one of chain_sum, countdown"):
         rows(task="count_down")
+
+
+def lock(**changes):
+    return rows(task="quantum_lock", **changes)
+
+
+def scored(row, text):
+    return compute_score(row["data_source"], text, row["reward_model"]["ground_truth"], row["extra_info"])["score"]
+
+
+def test_lock_prompt_has_the_buttons_and_the_target():
+    for row in lock()["val"]:
+        prompt = row["prompt"][0]["content"]
+        info = json.loads(row["extra_info"]["metadata"])
+        buttons, target, nothing = prompt.split("=")
+        assert (int(target), nothing, len(buttons)) == (info["target_value"], "", 9)
+        for place, button in enumerate(info["buttons"]):
+            sign, number, light = buttons[3 * place : 3 * place + 3]
+            assert {"+": "add", "-": "subtract", "*": "multiply"}[sign] == button["type"]
+            assert (int(number), light) == (button["value"], button["active_state"][0])
+        assert info["initial_state"] == "red"
+        assert info["initial_value"] == 0
+        assert row["data_source"] == "reasoning_gym/quantum_lock"
+    chat = lock(prompt_style="chat")["val"][0]
+    assert "buttons only" in chat["prompt"][0]["content"]
+
+
+def test_a_lock_is_opened_by_any_shortest_way_and_by_no_longer_one():
+    several = 0
+    for row in lock()["val"]:
+        way = row["reward_model"]["ground_truth"].replace(" → ", "")
+        assert scored(row, row["reward_model"]["ground_truth"]) == scored(row, way) == 1
+        if len(way) < 7:
+            right = [other for other in map("".join, itertools.product("ABC", repeat=len(way))) if scored(row, other)]
+            assert way in right
+            several += len(right) > 1
+        assert scored(row, "") == scored(row, way[:-1]) == scored(row, way + "A") == 0
+    assert several > 5
+
+
+def test_no_lock_occurs_twice_with_its_buttons_in_another_order():
+    splits = lock(train_size=300, val_size=100)
+    every = [row["prompt"][0]["content"].split("=") for row in splits["train"] + splits["val"]]
+    assert len({(*sorted((b[:3], b[3:6], b[6:])), target) for b, target, _ in every}) == 400
+
+
+def test_a_lock_has_one_number_for_its_level():
+    with pytest.raises(ValueError, match="level 6x2: the difficulty of quantum_lock is one number, write 6x1"):
+        lock(levels={Level(6, 2): 1})
