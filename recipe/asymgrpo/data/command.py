@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         "--prompt-style",
         choices=PROMPT_STYLES,
         default="short",
-        help="short: the bare problem, `12-70=` or `3 7 5=9=`; chat: in words and with an instruction",
+        help="short: the bare problem, `12-70=`, `3 7 5=9=` or `+2a-3g*2r=17=`; chat: in words and with an instruction",
     )
     math = commands.add_parser(
         "prepare",
