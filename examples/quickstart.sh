@@ -4,6 +4,7 @@
 #   bash examples/quickstart.sh                         AsymGRPO; a second time: the next seed
 #   METHOD=grpo bash examples/quickstart.sh             another preset, in its own folder, in the same report
 #   MODEL=countdown bash examples/quickstart.sh         a task on which most groups are unsolved at the start
+#   MODEL=quantum_lock bash examples/quickstart.sh      another such task: buttons to be pressed, in several orders
 #   MODEL=smollm2 bash examples/quickstart.sh           a real pretrained model (SmolLM2-135M-Instruct), a minute a step
 #   bash examples/quickstart.sh actor_rollout_ref.actor.optim.lr=1e-4       any Hydra override of verl
 #
@@ -14,7 +15,8 @@ source examples/quickstart/env.sh
 
 METHOD=${METHOD:-asymgrpo}       # any +asymgrpo=METHOD: asymgrpo, modulated, grpo, reinforce, rloo, ... (docs/methods.md)
 MODEL=${MODEL:-small}            # small: a Qwen3 of 0.2M parameters, warm-started here on sums; countdown: its sibling on
-                                 # a harder task; smollm2: SmolLM2-135M-Instruct
+                                 # a harder task, countdown_large eight times as large; quantum_lock: one more such task;
+                                 # smollm2: SmolLM2-135M-Instruct
 SEED=${SEED:-}                   # empty: the first seed from 1 on whose run has not finished
 NGPUS=${NGPUS:-1}                # FSDP2 ranks (processes); verl calls them GPUs
 VENV=${VENV:-.venv}
@@ -24,19 +26,19 @@ choose_method "$@" # a method may also be named as on verl's command line
 check_paths OUT
 
 case $MODEL in
-    small | countdown)
+    small | countdown | countdown_large | quantum_lock)
         STEPS=${STEPS:-40} STALL=${STALL:-600}
         PROMPTS=16 ROLLOUTS=8 PROMPT_LENGTH=16 RESPONSE_LENGTH=16 VAL_SIZE=1200 VAL_SAMPLES=1 TEST_FREQ=40
         MICRO_BATCH=128 SAVE_FREQ=10 LR=3e-4 MEMORY_GB=10
         TASK=(--task chain_sum --prompt-style short --train-size 2048 --val-size 1200)
-        [ "$MODEL" = small ] || TASK[1]=countdown ;;
+        [ "$MODEL" = small ] || TASK[1]=${MODEL%_large} ;;
     smollm2)
         STEPS=${STEPS:-30} STALL=${STALL:-3600}
         PROMPTS=8 ROLLOUTS=8 PROMPT_LENGTH=48 RESPONSE_LENGTH=16 VAL_SIZE=96 VAL_SAMPLES=1 TEST_FREQ=10
         MICRO_BATCH=16 SAVE_FREQ=5 LR=5e-6 MEMORY_GB=14
         export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(nproc)} # trainer and vLLM take turns, so each may have all cores
         TASK=(--task chain_sum --prompt-style chat --levels "2x1:1,3x1:1" --train-size 256 --val-size 96) ;;
-    *) die "MODEL=$MODEL is unknown; choose small, countdown or smollm2" ;;
+    *) die "MODEL=$MODEL is unknown; choose small, countdown, countdown_large, quantum_lock or smollm2" ;;
 esac
 
 check_knobs

@@ -209,7 +209,7 @@ def test_bad_knob_fails_before_any_worker_starts(out):
 
 def test_refuses_what_it_cannot_do():
     for knobs, message in (
-        ({"MODEL": "llama"}, "choose small, countdown or smollm2"),
+        ({"MODEL": "llama"}, "choose small, countdown, countdown_large, quantum_lock or smollm2"),
         ({"NGPUS": "3"}, "NGPUS=3"),
         ({"METHOD": "grpoo"}, "choose one of: asymgrpo"),
         ({"VENV": "/proc/none/venv", "PYTHON": "/bin/false"}, "Python 3.11"),

@@ -11,8 +11,18 @@ from pathlib import Path
 import pytest
 
 from examples.quickstart import base_model
-from examples.quickstart.base_models import cache, chain_sum, countdown, network, small, smollm2, training
-from recipe.asymgrpo.data import DEFAULT_LEVELS, Level
+from examples.quickstart.base_models import (
+    cache,
+    chain_sum,
+    countdown,
+    network,
+    quantum_lock,
+    small,
+    smollm2,
+    training,
+)
+from recipe.asymgrpo.data import DEFAULT_LEVELS, Level, procedural_rows
+from recipe.asymgrpo.reward import compute_score
 
 pytest.importorskip("reasoning_gym")
 transformers = pytest.importorskip("transformers")
@@ -71,7 +81,7 @@ def test_second_call_finds_the_first(made, monkeypatch, capsys):
     assert result["settings"]["steps"] == 3
 
 
-@pytest.mark.parametrize("model", ["small", "countdown"])
+@pytest.mark.parametrize("model", base_model.KINDS)
 def test_the_quickstart_finds_the_committed_model(model, tmp_path, monkeypatch, capsys):
     """By the hash of its settings: with other settings it would be made anew, and nobody would be told."""
     for folder in (SCRIPT.parents[2] / "benchmarks/study/models").iterdir():
@@ -141,15 +151,59 @@ def test_countdown_writers():
     assert 0 < right[False] < 80
 
 
-def test_countdown_model_never_sees_a_held_out_problem(monkeypatch):
+def test_lock_writers():
+    """By the task's own scorer: careful writers find a shortest way, and not always the same one."""
+    rng = random.Random(0)
+    right, ways = {True: 0, False: 0}, set()
+    for row in procedural_rows(train_size=1, val_size=80, task="quantum_lock")["val"]:
+        prompt = row["prompt"][0]["content"]
+        written, target, _ = prompt.split("=")
+        buttons = tuple((written[at], int(written[at + 1]), written[at + 2]) for at in (0, 3, 6))
+        assert quantum_lock.write_lock(buttons, int(target)) == prompt
+        for careful in right:
+            for _ in range(5):
+                answer = quantum_lock.press(rng, buttons, int(target), careful)
+                scored = compute_score(
+                    row["data_source"], answer, row["reward_model"]["ground_truth"], row["extra_info"]
+                )
+                right[careful] += scored["score"]
+                assert len(answer) < network.MAX_RESPONSE_TOKENS
+                assert set(prompt + answer) <= set(quantum_lock.LockSettings.characters)
+                if careful:
+                    ways.add((prompt, answer))
+    assert right[True] == 400
+    assert 0 < right[False] < 80
+    assert len(ways) > 120
+
+
+def test_locks_are_drawn_as_reasoning_gym_draws_them():
+    """Buttons and targets of the same kinds, and about as often."""
+    rng, texts = random.Random(0), []
+    for _ in range(2000):
+        texts.append(quantum_lock.write_lock(*quantum_lock.draw_lock(rng, rng.randint(1, 6))))
+    asked = [r["prompt"][0]["content"] for r in procedural_rows(train_size=1, val_size=600, task="quantum_lock")["val"]]
+    assert max(map(len, texts + asked)) <= network.MAX_PROMPT_TOKENS
+
+    def share(of, texts):
+        return sum(map(of, texts)) / len(texts)
+
+    assert {text.split("=")[1] for text in asked} <= {text.split("=")[1] for text in texts}
+    for of in (lambda text: "*" in text, lambda text: "r" in text, lambda text: "3" in text.split("=")[0]):
+        assert share(of, texts) == pytest.approx(share(of, asked), abs=0.1)
+
+
+@pytest.mark.parametrize("kind", [countdown.CountdownSettings, quantum_lock.LockSettings])
+def test_a_model_never_sees_a_held_out_problem(kind, monkeypatch):
     assert training.same_problem("3 7 5=9=") == training.same_problem("5 3 7=9=") != "3 7 5=9="
     assert training.same_problem("12-70=") == "12-70="
-    settings = countdown.CountdownSettings(steps=1, batch=8)
+    assert training.same_problem("+2a-3g*2r=17=") == training.same_problem("*2r+2a-3g=17=")
+    assert training.same_problem("+2a-3g*2r=17=") != training.same_problem("+2a-3g*2r=16=")
+    settings = kind(steps=1, batch=8)
     rng = random.Random(settings.seed)
     held_out = {training.same_problem(settings.demonstrate(rng, 0)[0]) for _ in range(4)}
     shown = []
     monkeypatch.setattr(training, "imitation_loss", lambda model, tok, ids, texts: shown.extend(texts) or 1 / 0)
-    tok = network.tokenizer()
+    tok = network.tokenizer(settings.characters)
     model = network.make_model(settings, len(tok), tok.pad_token_id, tok.eos_token_id)
     with pytest.raises(ZeroDivisionError):
         training.warm_start(model, tok, settings, held_out, show=False)

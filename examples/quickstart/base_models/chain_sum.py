@@ -34,6 +34,8 @@ class Settings:
     name: ClassVar = "small"
     task: ClassVar = "chain_sum"
     levels: ClassVar[Mapping[Level, float]] = DEFAULT_LEVELS  # hashed as well
+    characters: ClassVar[str] = "0123456789+-= "
+    spread: ClassVar[float] = 0.12  # of the first weights, about 1 / sqrt(hidden)
 
     seed: int = 0
     hidden: int = 64

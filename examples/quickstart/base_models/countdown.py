@@ -30,6 +30,21 @@ class CountdownSettings(Settings):
         return prompt, lambda: answer
 
 
+@dataclass(frozen=True)
+class LargeCountdownSettings(CountdownSettings):
+    """The same texts for a model eight times as large."""
+
+    name: ClassVar = "countdown_large"
+    spread: ClassVar = 0.08
+
+    hidden: int = 160
+    layers: int = 4
+    heads: int = 5
+    intermediate: int = 480
+    steps: int = 1800
+    lr: float = 3e-3
+
+
 def write_countdown(rng: random.Random, level: Level, careful: bool) -> tuple[str, str]:
     """A random `countdown` with + and -, as reasoning-gym draws it, and what one writer puts after it.
 

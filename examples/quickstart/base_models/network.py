@@ -7,7 +7,7 @@ from typing import Any
 from examples.quickstart.base_models.chain_sum import Settings
 
 PAD, END, UNKNOWN = "<|endoftext|>", "<|im_end|>", "<|unk|>"
-CHARACTERS = "0123456789+-= "
+CHARACTERS = Settings.characters
 # A chat template that adds nothing: the prompt of the message `12-70=` is `12-70=`.
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ message['content'] }}"
@@ -58,7 +58,7 @@ def make_model(settings: Settings, vocabulary: int, pad: int, end: int, position
             pad_token_id=pad,
             eos_token_id=end,
             bos_token_id=None,
-            initializer_range=0.12,  # about 1 / sqrt(hidden): the default 0.02 costs a narrow model many steps
+            initializer_range=settings.spread,  # the default 0.02 costs a narrow model many steps
             dtype="float32",
         )
     )

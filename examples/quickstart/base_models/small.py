@@ -1,4 +1,4 @@
-"""The models of the quickstart's two tasks."""
+"""The models of the quickstart's tasks."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ MEASURED_PROMPTS = 1024
 
 
 def build_small(folder: Path, settings: Settings, show: bool = True) -> dict[str, Any]:
-    """Make the small model, of either task, in `folder` (which exists and is empty) and return what was measured."""
+    """Make the small model, of any task, in `folder` (which exists and is empty) and return what was measured."""
     import torch
 
     started = time.monotonic()
     rows = procedural_rows(train_size=1, val_size=settings.val_size, seed=settings.data_seed, task=settings.task)["val"]
     held_out = {same_problem(row["prompt"][0]["content"]) for row in rows}
-    tok = tokenizer()
+    tok = tokenizer(settings.characters)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # a model this small only loses by sharing
     try:

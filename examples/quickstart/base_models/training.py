@@ -11,9 +11,12 @@ from examples.quickstart.base_models.chain_sum import Settings
 
 
 def same_problem(prompt: str) -> str:
-    """A prompt without what may differ between two that ask the same: the order of countdown's numbers."""
-    numbers, separator, target = prompt.partition("=")
-    return " ".join(sorted(numbers.split())) + separator + target if " " in numbers else prompt
+    """A prompt without what may differ between two that ask the same: the order of countdown's numbers, of a lock's
+    buttons."""
+    given, separator, target = prompt.partition("=")
+    if any(light in given for light in "arg"):
+        given = " ".join(given[at : at + 3] for at in range(0, len(given), 3))
+    return " ".join(sorted(given.split())) + separator + target if " " in given else prompt
 
 
 def imitation_loss(model: Any, tok: Any, ids: dict[str, int], texts: Sequence[tuple[str, str]]) -> Any:
