@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -24,13 +24,15 @@ Scores = Mapping[str, Mapping[int, float]]
 """By task and seed."""
 
 
-def scores_of(study: Study, method: str, measure: Callable[[Result], float]) -> dict[str, dict[int, float]]:
+def scores_of(
+    study: Study, method: str, measure: Callable[[Result], float], tasks: Collection[str] = tuple(TASKS)
+) -> dict[str, dict[int, float]]:
     """Of a method's runs; every task has some.
 
     Raises:
         Incomplete: a task has none.
     """
-    found = {task: {s: measure(row) for s, row in study.runs(GROUP, method, task).items()} for task in TASKS}
+    found = {task: {s: measure(row) for s, row in study.runs(GROUP, method, task).items()} for task in tasks}
     if not all(found.values()):
         raise Incomplete(f"no finished run of {LABELS[method]} on each task: run.sh --only {GROUP}")
     return found
@@ -107,18 +109,18 @@ def detectable(differences: Sequence[np.ndarray]) -> float:
     return (normal.inv_cdf(0.975) + normal.inv_cdf(POWER)) * math.sqrt(variance)
 
 
-def aggregate_table(study: Study) -> str:
-    """Every method of the long runs over both tasks, against GRPO in pass@1 and in pass@32.
+def aggregate_table(study: Study, tasks: Collection[str] = tuple(TASKS)) -> str:
+    """Every method of the long runs that has some on each task, against GRPO in pass@1 and in pass@32.
 
     Raises:
         Incomplete: GRPO or all others have no runs on some task.
     """
     measures = {k: pass_at(k) for k in (1, 32)}
-    baseline = {k: scores_of(study, BASELINE, measure) for k, measure in measures.items()}
+    baseline = {k: scores_of(study, BASELINE, measure, tasks) for k, measure in measures.items()}
     found: dict[str, dict[int, dict[str, dict[int, float]]]] = {}
     for method in LONG_METHODS:
         try:
-            found[method] = {k: scores_of(study, method, measure) for k, measure in measures.items()}
+            found[method] = {k: scores_of(study, method, measure, tasks) for k, measure in measures.items()}
         except Incomplete:
             continue
     others = [method for method in found if method != BASELINE]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from benchmarks.study import aggregates, figures, long_tables, tables
+from benchmarks.study import aggregates, figures, long_tables, sections, tables
 from benchmarks.study.experiments import TASKS, VERL_TASK, Incomplete
 from benchmarks.study.measures import Study
 from benchmarks.study.results import RESULTS, ROOT, read_results
@@ -43,6 +43,8 @@ BLOCKS: dict[str, Callable[[Study], str]] = {
     **{f"long-{task}": partial(long_tables.final_table, task=task) for task in TASKS},
     "long-aggregate": aggregates.aggregate_table,
     "long-best": long_tables.best_checkpoint_table,
+    "quantum-lock": sections.quantum_lock,
+    "large-model": sections.large_model,
     "language-model": tables.language_model_table,
     "reruns": tables.reruns_table,
     **{f"figure-{name}": partial(figure, name=name) for name in figures.DRAWN},
@@ -68,7 +70,7 @@ def fill(text: str, study: Study) -> str:
             block = BLOCKS[name](study)
         except Incomplete as error:
             block = f"*Not complete: {error}.*"
-        text = f"{before}{begin}\n\n{block}\n\n{end}{after}"
+        text = f"{before}{begin}\n\n{block}\n\n{end}{after}" if block else f"{before}{begin}\n{end}{after}"
     return text
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 
-from benchmarks.study.experiments import TASKS, Result
+from benchmarks.study.experiments import LONG_TASKS, OTHER_TASKS, TASKS, Result
 from benchmarks.study.measures import (
     TASK_NAMES,
     WINDOW,
@@ -100,8 +100,8 @@ def comparison_places(study: Study, method: str, other: str) -> list[tuple[str, 
     return [
         (group, task, f"{TASK_NAMES[task]}, {how}")
         for group, how in COMPARED.items()
-        for task in TASKS
-        if group == "final" or study.paired(group, method, other, task)
+        for task in LONG_TASKS
+        if (group == "final" and task in TASKS) or study.paired(group, method, other, task)
     ]
 
 
@@ -121,8 +121,9 @@ def synergy(study: Study, together: str, alone: str, k: int) -> list[Finding]:
         Incomplete: no runs of one of them.
     """
     findings = []
-    for task in reversed(TASKS):
-        group, measure = "long_final", pass_at(k)
+    group, measure = "long_final", pass_at(k)
+    others = [task for task in OTHER_TASKS if all(study.runs(group, m, task) for m in ("asymgrpo", together, alone))]
+    for task in (*reversed(TASKS), *others):
         better = max(("asymgrpo", alone), key=lambda name: study.estimate(group, name, task, measure).mean)
         estimate = study.difference(group, together, better, task, measure)
         where = f"{TASK_NAMES[task]}, {COMPARED[group]}"

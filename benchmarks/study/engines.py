@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.study.experiments import TASKS, Experiment, Result
+from benchmarks.study.experiments import LONG_FINALS, LONG_GRIDS, Experiment, Result
 from benchmarks.study.results import DIGITS, ROOT, rounded, versions
 
 MODELS = Path(__file__).resolve().parent / "models"  # made once: a warm-start magnifies how machines round
@@ -28,12 +28,12 @@ LOOK_EVERY, LOOK_PROMPTS = 50, 100  # a long run's held-out curve
 
 
 @functools.cache
-def base_model(task: str, out: Path) -> Path:
-    """The folder of the model that is trained: the committed one, or where its settings have changed a new one."""
+def base_model(name: str, out: Path) -> Path:
+    """The folder of a MODEL of the quickstart: the committed one, or where its settings have changed a new one."""
     for model in MODELS.iterdir():
         if not (out / "base" / model.name).exists():
             shutil.copytree(model, out / "base" / model.name)
-    command = [sys.executable, str(ROOT / "examples/quickstart/base_model.py"), "--model", TASKS[task]]
+    command = [sys.executable, str(ROOT / "examples/quickstart/base_model.py"), "--model", name]
     command += ["--val-size", str(HELD_OUT), "--out", str(out / "base")]
     return Path(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
 
@@ -71,13 +71,13 @@ def in_light(experiment: Experiment, out: Path) -> Result:
 
     checkpoints = Checkpoints(experiment)
     policy, series = light.train(
-        base_model(experiment.task, out),
+        base_model(experiment.model, out),
         prompts(experiment.task)["train"],
         experiment.overrides,
         lr=experiment.lr,
         steps=experiment.steps,
         seed=experiment.seed,
-        after_step=checkpoints.look if experiment.group == "long_final" else None,
+        after_step=checkpoints.look if experiment.group in LONG_FINALS else None,
     )
     found = {**_evaluated(policy, experiment), **_curves(series, experiment)}
     return {**found, **checkpoints.found(policy)} if checkpoints.held_out else found
@@ -114,11 +114,11 @@ class Checkpoints:
 
 
 def _curves(series: dict[str, list[float]], experiment: Experiment) -> Result:
-    if experiment.group == "long_grid":  # four hundred of them: what a table shows
+    if experiment.group in LONG_GRIDS:  # hundreds of them: what a table shows
         names = ("entropy", "none_solved", "length")
         *last, kl = rounded([*(statistics.fmean(series[name][-LAST:]) for name in names), mean_of(series["update_kl"])])
         return {"last": dict(zip(names, last, strict=True)), "update_kl": kl}
-    if experiment.group == "long_final":
+    if experiment.group in LONG_FINALS:
         means = {name: [mean_of(part) for part in cut(values, EVERY)] for name, values in series.items()}
         return {"curve": rounded(means.pop("accuracy")), "series": {name: rounded(v) for name, v in means.items()}}
     found: Result = {"curve": rounded(series.pop("accuracy"))}
@@ -141,7 +141,7 @@ def _evaluated(policy: Any, experiment: Experiment) -> Result:
     from benchmarks.study import light
 
     split, samples = ("selection", SELECTION_SAMPLES) if experiment.selection else ("test", TEST_SAMPLES)
-    if experiment.group == "long_grid":
+    if experiment.group in LONG_GRIDS:
         samples = TEST_SAMPLES
     found = light.evaluate(policy, prompts(experiment.task)[split], samples, [k for k in KS if k <= samples])
     values = {k: float(f"{value:.{DIGITS}g}") for k, value in found.items()}

@@ -6,26 +6,41 @@ import hashlib
 import itertools
 import json
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from benchmarks.study.methods import HEADLINE, LONG_METHODS, METHODS, coefficient_overrides
+from benchmarks.study.methods import (
+    HEADLINE,
+    LARGE_METHODS,
+    LONG_METHODS,
+    METHODS,
+    OTHER_TASK_METHODS,
+    coefficient_overrides,
+)
 
 FORMAT = 2  # raise it when a change of an engine changes results: everything is then run anew
 
 # The quickstart's MODEL, and how many steps.
 TASKS = {"chain_sum": "small", "countdown": "countdown"}
+OTHER_TASKS = {"quantum_lock": "quantum_lock"}  # of the long runs only
+LONG_TASKS = TASKS | OTHER_TASKS
+LARGE_TASK, LARGE_MODEL = "countdown", "countdown_large"
 STEPS = {"chain_sum": 40, "countdown": 80}
-LONG_STEPS = {task: 5 * steps for task, steps in STEPS.items()}
+LONG_STEPS = {task: 5 * steps for task, steps in STEPS.items()} | {"quantum_lock": 400}
+LARGE_STEPS = 200
 LEARNING_RATES = (2e-4, 4e-4, 8e-4, 1.6e-3)
 LONG_LEARNING_RATES = (1e-4, 2e-4, 4e-4, 8e-4)  # where the best is at an end, that end is moved
+LARGE_LEARNING_RATES = (1e-4, 2e-4, 4e-4)  # as above
 LOWEST, HIGHEST = 1.25e-5, 3.2e-3
 HOPELESS = 0.1  # pass@1 behind a method's best step size so far: no more seeds, of which one step size's sd is 0.03
 BETAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 COEFFICIENTS = (0.0, 0.1, 0.3, 1.0)
 VERL_TASK = "countdown"
 TUNED, FRESH, FEW = range(1, 4), range(11, 21), range(11, 16)  # seeds: to choose a step size, and to report
+LARGE_TUNED = range(1, 3)
+LONG_GRIDS = {"long_grid": (LONG_LEARNING_RATES, TUNED), "large_grid": (LARGE_LEARNING_RATES, LARGE_TUNED)}
+LONG_FINALS = ("long_final", "large")
 
 Result = dict[str, Any]
 
@@ -57,12 +72,14 @@ class Experiment:
     @property
     def selection(self) -> bool:
         """Whether it is there to choose settings: then it is evaluated on prompts that no comparison uses."""
-        return self.group in ("grid", "coefficients", "long_grid")
+        return self.group in ("grid", "coefficients", *LONG_GRIDS)
 
     @property
     def model(self) -> str:
         """The quickstart's MODEL."""
-        return "smollm2" if self.group == "smollm2" else TASKS[self.task]
+        if self.group.startswith("large"):
+            return LARGE_MODEL
+        return "smollm2" if self.group == "smollm2" else LONG_TASKS[self.task]
 
     @property
     def config_hash(self) -> str:
@@ -79,7 +96,7 @@ def settled(results: Iterable[Result]) -> list[Result]:
 
 def lr_scores(results: Iterable[Result], grid: str, method: str, task: str) -> dict[float, list[float]]:
     """By step size, the accuracies on the selection prompts of a method's runs in a grid."""
-    overrides = (LONG_METHODS if grid == "long_grid" else METHODS)[method]
+    overrides = (LONG_METHODS if grid in LONG_GRIDS else METHODS)[method]
     found: dict[float, list[float]] = {}
     for row in settled(results):
         same = (row["group"], row["method"], row["task"]) == (grid, method, task)
@@ -93,22 +110,23 @@ def _best(scores: dict[float, list[float]]) -> float:
     return max(sorted(scores), key=lambda lr: round(statistics.fmean(scores[lr]), 6))
 
 
-def has_all_seeds(scores: dict[float, list[float]], lr: float) -> bool:
-    """Whether a step size of the long grid has had all the seeds it gets: fewer where it is hopeless."""
+def has_all_seeds(scores: dict[float, list[float]], lr: float, seeds: int = len(TUNED)) -> bool:
+    """Whether a step size of a long grid has had all the seeds it gets: fewer where it is hopeless."""
     if not all(scores.values()):
         return False
     best = max(map(statistics.fmean, scores.values()))
-    return len(scores[lr]) >= len(TUNED) or statistics.fmean(scores[lr]) < best - HOPELESS
+    return len(scores[lr]) >= seeds or statistics.fmean(scores[lr]) < best - HOPELESS
 
 
-def long_scores(results: Sequence[Result], method: str, task: str) -> dict[float, list[float]]:
+def long_scores(results: Sequence[Result], method: str, task: str, grid: str = "long_grid") -> dict[float, list[float]]:
     """The step sizes of a method's long grid with their scores so far: the common ones, and where the best of those
     that have all seeds is at an end, one more beyond it."""
-    found = lr_scores(results, "long_grid", method, task)
-    rates = sorted(LONG_LEARNING_RATES)
+    found = lr_scores(results, grid, method, task)
+    common, seeds = LONG_GRIDS[grid]
+    rates = sorted(common)
     while True:
         scores = {lr: found.get(lr, []) for lr in rates}
-        if not all(has_all_seeds(scores, lr) for lr in rates):
+        if not all(has_all_seeds(scores, lr, len(seeds)) for lr in rates):
             return scores
         best = _best(scores)
         if best == rates[0] and best > LOWEST:
@@ -130,8 +148,8 @@ def best_lr(results: Sequence[Result], method: str, task: str, grid: str = "grid
         scores |= lr_scores(results, grid, method, task)
         whole = all(len(found) >= len(TUNED) for found in scores.values())
     else:
-        scores = long_scores(results, method, task)
-        whole = all(has_all_seeds(scores, lr) for lr in scores)
+        scores = long_scores(results, method, task, grid)
+        whole = all(has_all_seeds(scores, lr, len(LONG_GRIDS[grid][1])) for lr in scores)
     if not whole:
         raise Incomplete(f"the step size of {method} on {task} is not known yet: run.sh --only {grid}")
     return _best(scores)
@@ -168,20 +186,52 @@ def _coefficients(results: Sequence[Result]) -> Iterator[Experiment]:
         yield Experiment("coefficients", "light", name, overrides, task, seed, lr, STEPS[task])
 
 
-def _long_grid(results: Sequence[Result]) -> Iterator[Experiment]:
-    scores = {pair: long_scores(results, *pair) for pair in itertools.product(LONG_METHODS, TASKS)}
-    done = {row["config_hash"] for row in results if row["group"] == "long_grid"}
-    for seed, task, (method, overrides) in itertools.product(TUNED, reversed(TASKS), LONG_METHODS.items()):
-        for lr in scores[method, task]:
-            one = Experiment("long_grid", "light", method, overrides, task, seed, lr, LONG_STEPS[task])
-            if one.config_hash in done or not has_all_seeds(scores[method, task], lr):
+# (task, method) of the long runs, in the order in which a seed runs them; first come all seeds of the first ones.
+LONG_PAIRS = [*itertools.product(reversed(TASKS), LONG_METHODS)]
+OTHER_PAIRS = [*itertools.product(OTHER_TASKS, OTHER_TASK_METHODS)]
+
+
+def _grid_of(
+    results: Sequence[Result], group: str, pairs: Sequence[tuple[str, str]], steps: Mapping[str, int]
+) -> Iterator[Experiment]:
+    """What is done or wanted of a grid that grows: all seeds of every step size that is not hopeless."""
+    scores = {(task, method): long_scores(results, method, task, group) for task, method in pairs}
+    done = {row["config_hash"] for row in results if row["group"] == group}
+    seeds = LONG_GRIDS[group][1]
+    for seed, (task, method) in itertools.product(seeds, pairs):
+        for lr in scores[task, method]:
+            one = Experiment(group, "light", method, LONG_METHODS[method], task, seed, lr, steps[task])
+            if one.config_hash in done or not has_all_seeds(scores[task, method], lr, len(seeds)):
                 yield one
 
 
+def _long_grid(results: Sequence[Result]) -> Iterator[Experiment]:
+    for pairs in (LONG_PAIRS, OTHER_PAIRS):
+        yield from _grid_of(results, "long_grid", pairs, LONG_STEPS)
+
+
 def _long_final(results: Sequence[Result]) -> Iterator[Experiment]:
-    for seed, task, (method, overrides) in itertools.product(FRESH, reversed(TASKS), LONG_METHODS.items()):
-        lr = best_lr(results, method, task, "long_grid")
-        yield Experiment("long_final", "light", method, overrides, task, seed, lr, LONG_STEPS[task])
+    for pairs in (LONG_PAIRS, OTHER_PAIRS):
+        try:
+            rates = {(task, method): best_lr(results, method, task, "long_grid") for task, method in pairs}
+        except Incomplete:
+            if pairs is LONG_PAIRS:
+                raise
+            return  # another task's grid keeps nobody waiting
+        for seed, (task, method) in itertools.product(FRESH, pairs):
+            lr = rates[task, method]
+            yield Experiment("long_final", "light", method, LONG_METHODS[method], task, seed, lr, LONG_STEPS[task])
+
+
+def _large_grid(results: Sequence[Result]) -> Iterator[Experiment]:
+    pairs = [(LARGE_TASK, method) for method in LARGE_METHODS]
+    return _grid_of(results, "large_grid", pairs, {LARGE_TASK: LARGE_STEPS})
+
+
+def _large(results: Sequence[Result]) -> Iterator[Experiment]:
+    for seed, method in itertools.product(FEW, LARGE_METHODS):
+        lr = best_lr(results, method, LARGE_TASK, "large_grid")
+        yield Experiment("large", "light", method, LONG_METHODS[method], LARGE_TASK, seed, lr, LARGE_STEPS)
 
 
 def _verl(results: Sequence[Result]) -> Iterator[Experiment]:
@@ -208,6 +258,8 @@ GROUPS: dict[str, Callable[[Sequence[Result]], Iterator[Experiment]]] = {
     "plane": _plane,
     "long_grid": _long_grid,
     "long_final": _long_final,
+    "large_grid": _large_grid,
+    "large": _large,
     "smollm2": _smollm2,
     "smoke": _smoke,
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.study import long_tables
-from benchmarks.study.experiments import BETAS, LEARNING_RATES, LONG_LEARNING_RATES, TASKS, Result
+from benchmarks.study.experiments import BETAS, LEARNING_RATES, LONG_LEARNING_RATES, OTHER_TASKS, TASKS, Result
 from benchmarks.study.measures import TASK_NAMES, WINDOW, Study, accuracy, at_end, last_quarter, pass_at
 from benchmarks.study.methods import LABELS, METHODS
 from recipe.asymgrpo.report.comparison import Band, band, smooth
@@ -242,8 +242,11 @@ def long_step_sizes(plt: Any, study: Study) -> Any:
 
 def long_curves(plt: Any, study: Study) -> Any:
     """Held-out pass@k every 50 steps of the long runs, with 95 % intervals: what is lost over time."""
-    figure, axes = plt.subplots(len(TASKS), 3, figsize=(10.5, 5.8), layout="constrained", squeeze=False)
-    for line, task in zip(axes, reversed(TASKS), strict=True):
+    others = [task for task in OTHER_TASKS if any(row["task"] == task for row in study.groups["long_final"])]
+    tasks = [*reversed(TASKS), *others]
+    size = (10.5, 2.9 * len(tasks))
+    figure, axes = plt.subplots(len(tasks), 3, figsize=size, layout="constrained", squeeze=False)
+    for line, task in zip(axes, tasks, strict=True):
         for axis, k in zip(line, (1, 8, 32), strict=True):
             for colour, method in zip(COLOURS, long_tables.SHOWN, strict=False):
                 rows = study.runs("long_final", method, task).values()

@@ -6,33 +6,41 @@ import statistics
 from collections.abc import Callable
 from functools import partial
 
-from benchmarks.study.experiments import LONG_STEPS, TASKS, Incomplete, Result, long_scores
+from benchmarks.study.experiments import (
+    LARGE_TASK,
+    LONG_STEPS,
+    OTHER_TASKS,
+    TASKS,
+    Incomplete,
+    Result,
+    long_scores,
+)
 from benchmarks.study.measures import TASK_NAMES, Study, at_end, pass_at
-from benchmarks.study.methods import LABELS, LONG_METHODS
+from benchmarks.study.methods import LABELS, LARGE_METHODS, LONG_METHODS
 from benchmarks.study.tables import methods_table, table
 
 SHOWN = ("grpo", "asymgrpo", "modulated_0.3", "maxrl")
 """README's columns."""
 
 
-def grid_runs(study: Study, method: str, task: str) -> dict[float, list[Result]]:
+def grid_runs(study: Study, method: str, task: str, grid: str = "long_grid") -> dict[float, list[Result]]:
     """The finished runs of a method's long grid by step size, those of its whole grid only."""
-    runs: dict[float, list[Result]] = {lr: [] for lr in long_scores(study.rows, method, task)}
-    for row in study.groups["long_grid"]:
+    runs: dict[float, list[Result]] = {lr: [] for lr in long_scores(study.rows, method, task, grid)}
+    for row in study.groups[grid]:
         if (row["method"], row["task"], tuple(row["overrides"])) == (method, task, LONG_METHODS[method]):
             runs.setdefault(row["lr"], []).append(row)
     return runs
 
 
-def best_so_far(study: Study, method: str, task: str) -> tuple[float, list[Result]]:
+def best_so_far(study: Study, method: str, task: str, grid: str = "long_grid") -> tuple[float, list[Result]]:
     """The step size with the best mean pass@1 on the selection prompts among those that were tried, and its runs.
 
     Raises:
         Incomplete: there is a step size without any run.
     """
-    runs = grid_runs(study, method, task)
+    runs = grid_runs(study, method, task, grid)
     if not all(runs.values()):
-        raise Incomplete(f"{LABELS[method]} has step sizes without a run: run.sh --only long_grid")
+        raise Incomplete(f"{LABELS[method]} has step sizes without a run: run.sh --only {grid}")
     return max(runs.items(), key=lambda item: statistics.fmean(row["val_acc"] for row in item[1]))
 
 
@@ -44,14 +52,14 @@ def _passes(rows: list[Result]) -> str:
     return " / ".join(_mean(rows, pass_at(k)) for k in (1, 8, 32))
 
 
-def grid_table(study: Study, task: str) -> str:
+def grid_table(study: Study, task: str, grid: str = "long_grid") -> str:
     """pass@1 / @8 / @32 on the selection prompts by step size, means over the seeds so far; bold: the best pass@1."""
-    rates = sorted({lr for method in LONG_METHODS for lr in grid_runs(study, method, task)})
+    rates = sorted({lr for method in LONG_METHODS for lr in grid_runs(study, method, task, grid)})
     rows = []
     for method in LONG_METHODS:
-        runs = grid_runs(study, method, task)
+        runs = grid_runs(study, method, task, grid)
         try:
-            best = best_so_far(study, method, task)[0]
+            best = best_so_far(study, method, task, grid)[0]
         except Incomplete:
             best = None
         cells = [LABELS[method]]
@@ -62,7 +70,7 @@ def grid_table(study: Study, task: str) -> str:
         if any(cells[1:]):
             rows.append(cells)
     if not rows:
-        raise Incomplete("no finished run: run.sh --only long_grid")
+        raise Incomplete(f"no finished run: run.sh --only {grid}")
     return table(("method", *(f"lr {lr:g}" for lr in rates)), rows)
 
 
@@ -93,7 +101,7 @@ def final_table(study: Study, task: str) -> str:
 def best_checkpoint_table(study: Study) -> str:
     """The best checkpoint of each run, as practitioners choose it, beside its last, on fresh seeds."""
     rows = []
-    for task in reversed(TASKS):
+    for task in (*reversed(TASKS), *OTHER_TASKS):
         for method in LONG_METHODS:
             runs = list(study.runs("long_final", method, task).values())
             if runs:
@@ -104,6 +112,23 @@ def best_checkpoint_table(study: Study) -> str:
     if not rows:
         raise Incomplete("no finished run: run.sh --only long_final, when the grid is complete")
     return table(("task", "method", "seeds", "last step", "best checkpoint", "its step, median"), rows)
+
+
+def scale_table(study: Study) -> str:
+    """What each method adds to GRPO in the larger model, and in the small one where it has runs."""
+    rows = []
+    for method in LARGE_METHODS[1:]:
+        for k in (1, 8, 32):
+            cells = [LABELS[method], f"pass@{k}"]
+            for group in ("large", "long_final"):
+                try:
+                    found = study.difference(group, method, "grpo", LARGE_TASK, pass_at(k))
+                except Incomplete:
+                    cells.append("")
+                else:
+                    cells.append(f"{found.text(sign=True)} ({found.seeds})")
+            rows.append(cells)
+    return table(("method minus GRPO", "", "large model (seeds)", "small model (seeds)"), rows)
 
 
 def headline_table(study: Study) -> str:

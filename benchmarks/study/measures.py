@@ -17,7 +17,7 @@ from recipe.asymgrpo.report.comparison import smooth
 RESAMPLES = 10_000
 WINDOW = 5  # steps a training figure is averaged over
 DEFINITIONS = LONG_METHODS | METHODS
-TASK_NAMES = {"chain_sum": "sums", "countdown": "countdown"}
+TASK_NAMES = {"chain_sum": "sums", "countdown": "countdown", "quantum_lock": "quantum lock"}
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,18 @@ LONG_METHODS: dict[str, tuple[str, ...]] = {
     "grpo_kl_cov": METHODS["grpo_kl_cov"],
 }
 """Of the long runs, in the order in which a seed runs them."""
+OTHER_TASK_METHODS = (
+    "grpo",
+    "asymgrpo",
+    "maxrl",
+    "modulated_0.3",
+    "grpo_modulated_0.3",
+    "grpo_entropy_bonus_10",
+    "asymgrpo_clip_higher",
+    "grpo_clip_higher",
+)
+"""Of the long runs on another task than the two of the short ones."""
+LARGE_METHODS = ("grpo", "asymgrpo", "modulated_0.3")
 HEADLINE = tuple(METHODS)[:9]  # these run in verl itself
 LABELS = {
     "asymgrpo": "AsymGRPO",

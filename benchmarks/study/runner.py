@@ -139,8 +139,9 @@ def run_all(groups: Sequence[str], results_folder: Path, out: Path, workers: dic
             if not left or time.monotonic() > until:
                 return failed
             progress = Progress(results, workers)
-            for task in dict.fromkeys(experiment.task for experiment in left):
-                base_model(task, out)  # before the workers race for it
+            for model in dict.fromkeys(experiment.model for experiment in left):
+                if model != "smollm2":  # its script makes it
+                    base_model(model, out)  # before the workers race for it
             number = at_a_time(left[0], workers)
             with ProcessPoolExecutor(number, mp_context=get_context("spawn"), initializer=_start_worker) as pool:
                 queue, running = list(reversed(left)), set[Future]()
@@ -184,7 +185,8 @@ def rerun(number: int, seed: int, results_folder: Path, out: Path) -> int:
         seeds = [other["val_acc"] for other in results if all(other[key] == row[key] for key in same)]
         mean, spread = statistics.fmean(seeds), 2 * statistics.stdev(seeds) if len(seeds) > 1 else 0.0
         fields = {name: row[name] for name in Experiment.__dataclass_fields__}
-        base_model(row["task"], out / f"rerun-{seed}")  # the committed one, for verl as well
+        if row["model"] != "smollm2":
+            base_model(row["model"], out / f"rerun-{seed}")  # the committed one, for verl as well
         again = perform(Experiment(**{**fields, "overrides": tuple(fields["overrides"])}), out / f"rerun-{seed}")
         inside = again["val_acc"] is not None and abs(again["val_acc"] - mean) <= max(spread, 1e-9)
         outside += not inside

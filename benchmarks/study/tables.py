@@ -12,7 +12,11 @@ from benchmarks.study.engines import MODELS
 from benchmarks.study.experiments import (
     COEFFICIENTS,
     GROUPS,
+    LARGE_MODEL,
+    LARGE_TASK,
     LEARNING_RATES,
+    LONG_FINALS,
+    LONG_TASKS,
     SUPERSEDED,
     TASKS,
     VERL_TASK,
@@ -29,14 +33,20 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 
 
-def tasks_table(_: Study) -> str:
-    """What the committed base models do before any training, as they were measured when they were made."""
+def tasks_table(study: Study) -> str:
+    """What the committed base models do before any training, as they were measured when they were made: those of the
+    short runs, and others that have runs."""
     rows = []
-    for task, model in TASKS.items():
+    names = {model: TASK_NAMES[task] for task, model in LONG_TASKS.items()}
+    names[LARGE_MODEL] = f"{TASK_NAMES[LARGE_TASK]}, large"
+    trained = {row["model"] for row in study.settled}
+    for model, name in names.items():
+        if model not in trained and model not in TASKS.values():
+            continue
         (file,) = MODELS.glob(f"{model}-*/base_model.json")
         found = json.loads(file.read_text(encoding="utf-8"))
         cells = [f"{found['parameters'] / 1e6:.2f} M", f"{found['accuracy']:.3f}", f"{found['accuracy_greedy']:.3f}"]
-        rows.append([TASK_NAMES[task], *cells, f"{100 * found['groups']['0']:.1f} %", str(found["held_out_prompts"])])
+        rows.append([name, *cells, f"{100 * found['groups']['0']:.1f} %", str(found["held_out_prompts"])])
     header = ("task", "parameters", "pass@1", "greedy", "prompts that none of 8 rollouts solves", "held-out prompts")
     return table(header, rows)
 
@@ -59,7 +69,7 @@ def claims_table(study: Study) -> str:
 def methods_table(study: Study, group: str, task: str) -> str:
     """Every method of a group, each at its own step size."""
     found = []
-    for method in LONG_METHODS if group == "long_final" else METHODS:
+    for method in LONG_METHODS if group in LONG_FINALS else METHODS:
         runs = study.runs(group, method, task)
         failed = sum((r["group"], r["method"], r["task"]) == (group, method, task) for r in study.failed)
         if not runs:

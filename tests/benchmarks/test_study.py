@@ -26,6 +26,7 @@ from benchmarks.study import (  # noqa: E402
     methods,
     runner,
     scoring,
+    sections,
     tables,
 )
 from benchmarks.study.claims import Claim, Finding  # noqa: E402
@@ -39,6 +40,7 @@ from benchmarks.study.experiments import (  # noqa: E402
 )
 from benchmarks.study.measures import Estimate, Study  # noqa: E402
 from benchmarks.study.methods import METHODS  # noqa: E402
+from benchmarks.study.results import RESULTS, read_results  # noqa: E402
 from recipe.asymgrpo.data import procedural_rows  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,19 +85,68 @@ def grid(best=4e-4):
     return [finished(e, 0.6 if e.lr == best else 0.3) for e in GROUPS["grid"]([])]
 
 
-def long_grid(best=4e-4):
+def long_grid(best=4e-4, group="long_grid"):
     more = {"pass_at": {"1": 0.6, "8": 0.9, "32": 1.0}, "last": {"entropy": 0.2, "none_solved": 0.1}, "update_kl": 0.01}
-    return [finished(e, 0.6 if e.lr == best else 0.3, **more) for e in GROUPS["long_grid"]([])]
+    return [finished(e, 0.6 if e.lr == best else 0.3, **more) for e in GROUPS[group]([])]
+
+
+def large_grid():
+    return long_grid(2e-4, "large_grid")
 
 
 # Experiments
 
 
 def test_every_experiment_is_listed_once_and_by_its_settings():
-    every = [e for name, group in GROUPS.items() for e in group([*grid(), *long_grid()])]
+    every = [e for name, group in GROUPS.items() for e in group([*grid(), *long_grid(), *large_grid()])]
     assert len({e.config_hash for e in every}) == len(every)
     assert every[0].config_hash == Experiment(**vars(every[0])).config_hash
     assert every[0].config_hash != Experiment(**{**vars(every[0]), "seed": 99}).config_hash
+
+
+def test_committed_runs_keep_their_hashes():
+    """A field or an order that changed would have everything run anew."""
+    committed = read_results(RESULTS)
+    for row in committed:
+        if row["group"] in GROUPS:
+            fields = {name: row[name] for name in Experiment.__dataclass_fields__}
+            experiment = Experiment(**{**fields, "overrides": tuple(fields["overrides"])})
+            assert (experiment.config_hash, experiment.model) == (row["config_hash"], row["model"])
+    for name in ("grid", "final", "plane", "coefficients", "verl", "long_grid", "smollm2"):
+        listed = {experiment.config_hash for experiment in GROUPS[name](committed)}
+        for row in committed:
+            earlier = tuple(row["overrides"]) != measures.DEFINITIONS.get(row["method"], tuple(row["overrides"]))
+            assert row["group"] != name or row["config_hash"] in listed or earlier
+
+
+def test_the_third_task_comes_after_the_others_in_long_runs_and_nowhere_else():
+    results = [*grid(), *long_grid()]
+    for name in ("grid", "final", "plane", "coefficients", "verl"):
+        assert {e.task for e in GROUPS[name](results)} <= set(TASKS)
+    for name, number in (("long_grid", 4 * 3), ("long_final", 10)):
+        tasks = [e.task for e in GROUPS[name](results)]
+        first = tasks.index("quantum_lock")
+        assert set(tasks[first:]) == {"quantum_lock"}
+        assert len(tasks) - first == number * len(methods.OTHER_TASK_METHODS)
+    without = [row for row in results if row["task"] != "quantum_lock"]
+    assert {e.task for e in GROUPS["long_final"](without)} == set(TASKS)  # nobody waits for it
+    with pytest.raises(Incomplete, match=r"on quantum_lock.*--only long_grid"):
+        experiments.best_lr(without, "grpo", "quantum_lock", "long_grid")
+
+
+def test_the_larger_model_has_a_grid_and_seeds_of_its_own():
+    tried = list(GROUPS["large_grid"]([]))
+    assert {e.model for e in tried} == {"countdown_large"}
+    assert all(e.selection for e in tried)
+    with pytest.raises(Incomplete, match="--only large_grid"):
+        list(GROUPS["large"](long_grid()))
+    results = large_grid()
+    reported = list(GROUPS["large"](results))
+    assert {(e.lr, e.model, e.task) for e in reported} == {(2e-4, "countdown_large", "countdown")}
+    assert len({e.seed for e in reported} - {e.seed for e in tried}) == 5
+    assert not any(e.selection for e in reported)
+    assert {e.method for e in reported} == {"grpo", "asymgrpo", "modulated_0.3"}
+    assert not set(GROUPS["large_grid"](results)) - set(tried)
 
 
 def test_headline_methods_run_in_verl_with_five_seeds():
@@ -284,6 +335,28 @@ def test_a_hopeless_step_size_gets_no_more_seeds():
     assert len(listed) == 12  # what has been run is counted, hopeless or not
 
 
+def test_sections_are_there_where_there_are_results():
+    assert analysis.fill("<!-- begin quantum-lock -->x<!-- end quantum-lock -->", Study(grid())) == (
+        "<!-- begin quantum-lock -->\n<!-- end quantum-lock -->"
+    )
+    assert sections.large_model(Study(long_grid())) == ""
+    results = long_grid()
+    section = sections.quantum_lock(Study(results))
+    assert section.startswith("### A third task")
+    assert section.count("| GRPO |") == 2
+    assert len(tables.tasks_table(Study(results)).splitlines()) == len(tables.tasks_table(Study([])).splitlines()) + 1
+    results += large_grid()
+    assert sections.large_model(Study(results)).count("| GRPO |") == 1
+    for name in ("long_final", "large"):
+        for e in GROUPS[name](results):
+            value = 0.5 + 0.1 * (e.method == "asymgrpo") * (1 + (name == "large"))
+            results.append(finished(e, value, pass_at=dict.fromkeys(("1", "8", "32"), value)))
+    found = sections.large_model(Study(results))
+    assert "| AsymGRPO | pass@1 | +0.200 [+0.200, +0.200] (5) | +0.100 [+0.100, +0.100] (10) |" in found
+    assert "Over all three tasks" in sections.quantum_lock(Study(results))
+    assert "| quantum lock, light, five times as many steps |" in tables.claims_table(Study(results))
+
+
 # The runner
 
 
@@ -372,7 +445,7 @@ def test_runs_are_repeated_against_their_band_from_the_committed_models(
             row = finished(Experiment(**{**vars(experiment), "engine": engine}), 0.49 + 0.02 * (number % 2))
             runner.append(tmp_path, row)
     order = []
-    monkeypatch.setattr(runner, "base_model", lambda task, out: order.append((task, out)))
+    monkeypatch.setattr(runner, "base_model", lambda model, out: order.append((model, out)))
 
     def perform(experiment, out):
         order.append((experiment.engine, out))
@@ -380,7 +453,7 @@ def test_runs_are_repeated_against_their_band_from_the_committed_models(
 
     monkeypatch.setattr(runner, "perform", perform)
     assert runner.rerun(2, 7, tmp_path, tmp_path) == 2 * outside
-    assert order == [(what, tmp_path / "rerun-7") for what in ("chain_sum", "verl", "chain_sum", "light")]
+    assert order == [(what, tmp_path / "rerun-7") for what in ("small", "verl", "small", "light")]
     rows = [row for row in runner.read_results(tmp_path) if row["group"] == "rerun"]
     assert [row["inside"] for row in rows] == [not outside] * 2
     assert [row["band"] for row in rows] == [[0.4717, 0.5283]] * 2
