@@ -1,6 +1,6 @@
-"""The entropy control in verl's trainer for real: held between its levels, through a kill, where a run without it falls.
+"""The entropy control in verl's trainer for real: held between its levels, through a kill, where a run without falls.
 
-    bash tests/run.sh tests/e2e/test_entropy_control.py -m slow
+bash tests/run.sh tests/e2e/test_entropy_control.py -m slow
 """
 
 import json
