@@ -25,7 +25,7 @@ SETTINGS = (  # a step size two and a half times the quickstart's
     "trainer.test_freq=30",
     "trainer.save_freq=10",
 )
-FLOOR, CEILING = 0.6, 0.9
+FLOOR, CEILING = 0.6, 1.1
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
@@ -74,7 +74,7 @@ def test_entropy_stays_between_its_levels_through_a_kill(tmp_path):
     entropy = last_half(logged, "actor/entropy")
     assert 0.9 * FLOOR * first <= entropy <= 1.1 * CEILING * first
     assert last_half(logged, "asymgrpo/control/action") > 0
-    assert "entropy is the trainer's per-token entropy" in (tmp_path / "output").read_text()
+    assert "entropy is the trainer's per-token entropy" in (run / "train.log").read_text()
 
     assert start(tmp_path, METHOD="grpo").wait(1500) == 0, (tmp_path / "output").read_text()
     (plain,) = tmp_path.glob("small/grpo-*")
