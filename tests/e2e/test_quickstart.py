@@ -96,11 +96,38 @@ def check(run: Path, steps: int) -> None:
     assert any(key.startswith("val-core/") for key in logged[steps])
 
 
+# Two mini-batches, of two micro-batches on each of two ranks, under the loss with coefficients; and a reference model.
+RANKS = (
+    "actor_rollout_ref.actor.ppo_mini_batch_size=8",
+    "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=16",
+    "actor_rollout_ref.actor.use_kl_loss=True",
+    "actor_rollout_ref.actor.policy_loss.informative_coef=0.1",
+    "actor_rollout_ref.actor.policy_loss.spurious_coef=0.3",
+)
+
+
+def check_channels(run: Path) -> None:
+    """The channel metrics come together from all ranks and micro-batches."""
+    for data in list(records(run).values())[1:]:
+        assert data["actor/kl_loss"] >= 0
+        shares = [data[f"actor/{channel}/token_share"] for channel in ("positive", "negative")]
+        assert all(0 < share < 1 for share in shares)
+        assert sum(shares) <= 1 + 1e-6
+        for channel in ("positive", "negative"):
+            before, after = data[f"actor/{channel}/adv_abs"], data[f"actor/{channel}/adv_abs_modulated"]
+            assert 0.5 * before < after < 1.5 * before  # modulation_cap
+            assert data[f"actor/{channel}/surprisal"] > 0
+            assert 0 <= data[f"actor/{channel}/clipfrac"] <= 1
+            for name in ("logprob_increment", "cov_logprob_adv"):
+                assert f"actor/{channel}/{name}" in data
+        assert data["actor/negative/adv_abs_modulated"] != data["actor/negative/adv_abs"]
+
+
 @pytest.mark.e2e
-def test_interrupted_run_resumes_and_finishes(out):
+def test_interrupted_run_of_two_ranks_resumes_and_finishes(out):
     """With wandb offline: the second start goes on in the same wandb run."""
     runs = out / "small"
-    process = start(out, STEPS="3", WANDB_MODE="offline")
+    process = start(out, *RANKS, STEPS="3", NGPUS="2", WANDB_MODE="offline")
     deadline = time.monotonic() + 900
     while not list(runs.glob("*/checkpoints/latest_checkpointed_iteration.txt")):
         assert process.poll() is None, process.communicate()[0]
@@ -113,12 +140,13 @@ def test_interrupted_run_resumes_and_finishes(out):
     _, alive = psutil.wait_procs(members, timeout=20)
     assert not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
 
-    output = finish(start(out, STEPS="3", WANDB_MODE="offline"))
+    output = finish(start(out, *RANKS, STEPS="3", NGPUS="2", WANDB_MODE="offline"))
     (run,) = runs.glob("asymgrpo-*-seed1")
     first, second = sorted(run.glob("metrics-*.jsonl"))
     assert json.loads(second.read_text().splitlines()[0])["step"] > 0, "the second start began from nothing"
     assert first.stat().st_size > 0
     check(run, 3)
+    check_channels(run)
     first, second = run.glob("wandb/offline-run-*/run-*.wandb")
     assert first.name == second.name == f"run-{(run / 'wandb-id').read_text()}.wandb"
     assert "validation accuracy" in output
@@ -163,31 +191,13 @@ KNOWN, driver_metrics.wrappers = driver_metrics.wrappers(), wrappers
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("ranks", ["2", pytest.param("4", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", ["1", "2", "4"])
 def test_fsdp2_ranks_with_the_modulated_loss(out, ranks):
-    """Two mini-batches, of two micro-batches on each of two ranks: the channel metrics come together from all."""
-    settings = [
-        "actor_rollout_ref.actor.ppo_mini_batch_size=8",
-        "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=16",
-    ]
-    settings += ["actor_rollout_ref.actor.use_kl_loss=True"]  # a reference model on the CPU
-    settings += ["actor_rollout_ref.actor.policy_loss.spurious_coef=0.3"]
-    finish(start(out, "+asymgrpo=modulated", *settings, STEPS="2", NGPUS=ranks, SEED=ranks))
+    finish(start(out, "+asymgrpo=modulated", *RANKS, STEPS="2", NGPUS=ranks, SEED=ranks))
     (run,) = (out / "small").glob(f"modulated-*-seed{ranks}")
     check(run, 2)
-    for data in list(records(run).values())[1:]:
-        assert data["actor/kl_loss"] >= 0
-        shares = [data[f"actor/{channel}/token_share"] for channel in ("positive", "negative")]
-        assert all(0 < share < 1 for share in shares)
-        assert sum(shares) <= 1 + 1e-6
-        for channel in ("positive", "negative"):
-            before, after = data[f"actor/{channel}/adv_abs"], data[f"actor/{channel}/adv_abs_modulated"]
-            assert 0.5 * before < after < 1.5 * before  # modulation_cap
-            assert data[f"actor/{channel}/surprisal"] > 0
-            assert 0 <= data[f"actor/{channel}/clipfrac"] <= 1
-            for name in ("logprob_increment", "cov_logprob_adv"):
-                assert f"actor/{channel}/{name}" in data
-        assert data["actor/negative/adv_abs_modulated"] != data["actor/negative/adv_abs"]
+    check_channels(run)
 
 
 @pytest.mark.e2e
@@ -211,7 +221,7 @@ def test_refuses_what_it_cannot_do():
     for knobs, message in (
         ({"MODEL": "llama"}, "choose small, countdown, countdown_large, quantum_lock or smollm2"),
         ({"NGPUS": "3"}, "NGPUS=3"),
-        ({"METHOD": "grpoo"}, "choose one of: asymgrpo"),
+        ({"METHOD": "grpoo"}, "choose one of: a_grae asymgrpo"),
         ({"VENV": "/proc/none/venv", "PYTHON": "/bin/false"}, "Python 3.11"),
     ):
         done = subprocess.run(

@@ -112,6 +112,7 @@ def test_killed_and_resumed(script, out):
 
 
 @pytest.mark.e2e
+@pytest.mark.slow
 @pytest.mark.parametrize("script", OTHERS)
 def test_trains(script, out):
     finish(start(script, out=out, STEPS="1", TEST_FREQ="1", SEED="2"))

@@ -85,7 +85,8 @@ def test_entropy_floor_stands_behind_any_other_word(option):
         with pytest.raises(ConfigError, match="would both control the entropy"):
             early_check.check(composed(f"+asymgrpo=[{option},entropy_floor]"))
         return
-    for words in (f"[{option},entropy_floor]", f"[entropy_floor,{option}]"):
+    in_order = f"[{option},entropy_floor]"
+    for words in (in_order, f"[entropy_floor,{option}]") if option in ("modulated", "maxrl") else (in_order,):
         before, after = leaves(composed(f"+asymgrpo={option}")), leaves(composed(f"+asymgrpo={words}"))
         assert {path: value for path, value in after.items() if before.get(path, "") != value} == CONTROL
         algorithm = composed(f"+asymgrpo={words}").algorithm
