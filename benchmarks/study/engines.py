@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks.study.control import AT_LENGTH, AT_TEMPERATURES, IN_SHORT, TEMPERATURES
 from benchmarks.study.experiments import LONG_FINALS, LONG_GRIDS, Experiment, Result
 from benchmarks.study.results import DIGITS, ROOT, rounded, versions
 
@@ -80,6 +81,9 @@ def in_light(experiment: Experiment, out: Path) -> Result:
         after_step=checkpoints.look if experiment.group in LONG_FINALS else None,
     )
     found = {**_evaluated(policy, experiment), **_curves(series, experiment)}
+    if experiment.group in AT_TEMPERATURES:
+        at = {f"{t:g}": _evaluated(policy, experiment, t)["pass_at"] for t in TEMPERATURES}
+        found["pass_at_temperature"] = at
     return {**found, **checkpoints.found(policy)} if checkpoints.held_out else found
 
 
@@ -114,11 +118,11 @@ class Checkpoints:
 
 
 def _curves(series: dict[str, list[float]], experiment: Experiment) -> Result:
-    if experiment.group in LONG_GRIDS:  # hundreds of them: what a table shows
-        names = ("entropy", "none_solved", "length")
+    if experiment.group in (*LONG_GRIDS, *IN_SHORT):  # hundreds of them: what a table shows
+        names = ["entropy", "none_solved", "length", *(name for name in series if name.startswith("control/"))]
         *last, kl = rounded([*(statistics.fmean(series[name][-LAST:]) for name in names), mean_of(series["update_kl"])])
         return {"last": dict(zip(names, last, strict=True)), "update_kl": kl}
-    if experiment.group in LONG_FINALS:
+    if experiment.group in (*LONG_FINALS, *AT_LENGTH):
         means = {name: [mean_of(part) for part in cut(values, EVERY)] for name, values in series.items()}
         return {"curve": rounded(means.pop("accuracy")), "series": {name: rounded(v) for name, v in means.items()}}
     found: Result = {"curve": rounded(series.pop("accuracy"))}
@@ -137,13 +141,14 @@ def mean_of(values: Sequence[float | None]) -> float | None:
     return statistics.fmean(there) if there else None
 
 
-def _evaluated(policy: Any, experiment: Experiment) -> Result:
+def _evaluated(policy: Any, experiment: Experiment, temperature: float = 1.0) -> Result:
     from benchmarks.study import light
 
     split, samples = ("selection", SELECTION_SAMPLES) if experiment.selection else ("test", TEST_SAMPLES)
-    if experiment.group in LONG_GRIDS:
+    if experiment.group in (*LONG_GRIDS, "control_levels"):
         samples = TEST_SAMPLES
-    found = light.evaluate(policy, prompts(experiment.task)[split], samples, [k for k in KS if k <= samples])
+    ks = [k for k in KS if k <= samples]
+    found = light.evaluate(policy, prompts(experiment.task)[split], samples, ks, temperature=temperature)
     values = {k: float(f"{value:.{DIGITS}g}") for k, value in found.items()}
     return {"val_acc": values["1"], "pass_at": values, "val_prompts": split}
 

@@ -1,4 +1,4 @@
-"""What the study runs: tasks, and groups of experiments, as data."""
+"""What an experiment of the study is, its tasks, and how step sizes are chosen from results."""
 
 from __future__ import annotations
 
@@ -6,18 +6,11 @@ import hashlib
 import itertools
 import json
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from benchmarks.study.methods import (
-    HEADLINE,
-    LARGE_METHODS,
-    LONG_METHODS,
-    METHODS,
-    OTHER_TASK_METHODS,
-    coefficient_overrides,
-)
+from benchmarks.study.methods import CONTROL_METHODS, LONG_METHODS, METHODS
 
 FORMAT = 2  # raise it when a change of an engine changes results: everything is then run anew
 
@@ -39,7 +32,12 @@ COEFFICIENTS = (0.0, 0.1, 0.3, 1.0)
 VERL_TASK = "countdown"
 TUNED, FRESH, FEW = range(1, 4), range(11, 21), range(11, 16)  # seeds: to choose a step size, and to report
 LARGE_TUNED = range(1, 3)
-LONG_GRIDS = {"long_grid": (LONG_LEARNING_RATES, TUNED), "large_grid": (LARGE_LEARNING_RATES, LARGE_TUNED)}
+LONG_GRIDS = {
+    "long_grid": (LONG_LEARNING_RATES, TUNED),
+    "large_grid": (LARGE_LEARNING_RATES, LARGE_TUNED),
+    "control_grid": (LONG_LEARNING_RATES, TUNED),
+    "control_800_grid": (LARGE_LEARNING_RATES, LARGE_TUNED),
+}
 LONG_FINALS = ("long_final", "large")
 
 Result = dict[str, Any]
@@ -72,7 +70,7 @@ class Experiment:
     @property
     def selection(self) -> bool:
         """Whether it is there to choose settings: then it is evaluated on prompts that no comparison uses."""
-        return self.group in ("grid", "coefficients", *LONG_GRIDS)
+        return self.group in ("grid", "coefficients", "control_levels", *LONG_GRIDS)
 
     @property
     def model(self) -> str:
@@ -96,7 +94,7 @@ def settled(results: Iterable[Result]) -> list[Result]:
 
 def lr_scores(results: Iterable[Result], grid: str, method: str, task: str) -> dict[float, list[float]]:
     """By step size, the accuracies on the selection prompts of a method's runs in a grid."""
-    overrides = (LONG_METHODS if grid in LONG_GRIDS else METHODS)[method]
+    overrides = (LONG_METHODS | CONTROL_METHODS if grid in LONG_GRIDS else METHODS)[method]
     found: dict[float, list[float]] = {}
     for row in settled(results):
         same = (row["group"], row["method"], row["task"]) == (grid, method, task)
@@ -155,115 +153,22 @@ def best_lr(results: Sequence[Result], method: str, task: str, grid: str = "grid
     return _best(scores)
 
 
-def _grid(_: Sequence[Result]) -> Iterator[Experiment]:
-    for seed, task, lr, (method, overrides) in itertools.product(TUNED, TASKS, LEARNING_RATES, METHODS.items()):
-        yield Experiment("grid", "light", method, overrides, task, seed, lr, STEPS[task])
-
-
-def _final(results: Sequence[Result]) -> Iterator[Experiment]:
-    for seed, task, (method, overrides) in itertools.product(FRESH, TASKS, METHODS.items()):
-        yield Experiment("final", "light", method, overrides, task, seed, best_lr(results, method, task), STEPS[task])
-
-
-def beta_overrides(beta_pos: float, beta_neg: float) -> tuple[str, ...]:
-    return (
-        "+asymgrpo=paper",
-        f"algorithm.asym_grpo.beta_pos={beta_pos:g}",
-        f"algorithm.asym_grpo.beta_neg={beta_neg:g}",
-    )
-
-
-def _plane(results: Sequence[Result]) -> Iterator[Experiment]:
-    for seed, task, beta_pos, beta_neg in itertools.product(FEW, TASKS, BETAS, BETAS):
-        name, lr = f"beta({beta_pos:g},{beta_neg:g})", best_lr(results, "asymgrpo", task)
-        yield Experiment("plane", "light", name, beta_overrides(beta_pos, beta_neg), task, seed, lr, STEPS[task])
-
-
-def _coefficients(results: Sequence[Result]) -> Iterator[Experiment]:
-    for seed, task, informative, spurious in itertools.product(FEW, TASKS, COEFFICIENTS, COEFFICIENTS):
-        name, lr = f"modulated({informative:g},{spurious:g})", best_lr(results, "asymgrpo", task)
-        overrides = coefficient_overrides(informative, spurious)
-        yield Experiment("coefficients", "light", name, overrides, task, seed, lr, STEPS[task])
-
-
-# (task, method) of the long runs, in the order in which a seed runs them; first come all seeds of the first ones.
-LONG_PAIRS = [*itertools.product(reversed(TASKS), LONG_METHODS)]
-OTHER_PAIRS = [*itertools.product(OTHER_TASKS, OTHER_TASK_METHODS)]
-
-
-def _grid_of(
+def grid_of(
     results: Sequence[Result], group: str, pairs: Sequence[tuple[str, str]], steps: Mapping[str, int]
 ) -> Iterator[Experiment]:
     """What is done or wanted of a grid that grows: all seeds of every step size that is not hopeless."""
-    scores = {(task, method): long_scores(results, method, task, group) for task, method in pairs}
+    methods, scores = (
+        LONG_METHODS | CONTROL_METHODS,
+        {(task, method): long_scores(results, method, task, group) for task, method in pairs},
+    )
     done = {row["config_hash"] for row in results if row["group"] == group}
     seeds = LONG_GRIDS[group][1]
     for seed, (task, method) in itertools.product(seeds, pairs):
         for lr in scores[task, method]:
-            one = Experiment(group, "light", method, LONG_METHODS[method], task, seed, lr, steps[task])
+            one = Experiment(group, "light", method, methods[method], task, seed, lr, steps[task])
             if one.config_hash in done or not has_all_seeds(scores[task, method], lr, len(seeds)):
                 yield one
 
-
-def _long_grid(results: Sequence[Result]) -> Iterator[Experiment]:
-    for pairs in (LONG_PAIRS, OTHER_PAIRS):
-        yield from _grid_of(results, "long_grid", pairs, LONG_STEPS)
-
-
-def _long_final(results: Sequence[Result]) -> Iterator[Experiment]:
-    for pairs in (LONG_PAIRS, OTHER_PAIRS):
-        try:
-            rates = {(task, method): best_lr(results, method, task, "long_grid") for task, method in pairs}
-        except Incomplete:
-            if pairs is LONG_PAIRS:
-                raise
-            return  # another task's grid keeps nobody waiting
-        for seed, (task, method) in itertools.product(FRESH, pairs):
-            lr = rates[task, method]
-            yield Experiment("long_final", "light", method, LONG_METHODS[method], task, seed, lr, LONG_STEPS[task])
-
-
-def _large_grid(results: Sequence[Result]) -> Iterator[Experiment]:
-    pairs = [(LARGE_TASK, method) for method in LARGE_METHODS]
-    return _grid_of(results, "large_grid", pairs, {LARGE_TASK: LARGE_STEPS})
-
-
-def _large(results: Sequence[Result]) -> Iterator[Experiment]:
-    for seed, method in itertools.product(FEW, LARGE_METHODS):
-        lr = best_lr(results, method, LARGE_TASK, "large_grid")
-        yield Experiment("large", "light", method, LONG_METHODS[method], LARGE_TASK, seed, lr, LARGE_STEPS)
-
-
-def _verl(results: Sequence[Result]) -> Iterator[Experiment]:
-    for seed, method in itertools.product(FEW, HEADLINE):
-        lr = best_lr(results, method, VERL_TASK)
-        yield Experiment("verl", "verl", method, METHODS[method], VERL_TASK, seed, lr, STEPS[VERL_TASK])
-
-
-def _smollm2(_: Sequence[Result]) -> Iterator[Experiment]:
-    for seed, method in itertools.product((1, 2), ("asymgrpo", "grpo")):
-        yield Experiment("smollm2", "verl", method, (f"+asymgrpo={method}",), "chain_sum", seed, 5e-6, 30)
-
-
-def _smoke(_: Sequence[Result]) -> Iterator[Experiment]:
-    for engine, method in itertools.product(("light", "verl"), ("asymgrpo", "grpo")):
-        yield Experiment("smoke", engine, method, METHODS[method], "chain_sum", 1, 4e-4, 20)
-
-
-GROUPS: dict[str, Callable[[Sequence[Result]], Iterator[Experiment]]] = {
-    "grid": _grid,
-    "coefficients": _coefficients,
-    "final": _final,
-    "verl": _verl,
-    "plane": _plane,
-    "long_grid": _long_grid,
-    "long_final": _long_final,
-    "large_grid": _large_grid,
-    "large": _large,
-    "smollm2": _smollm2,
-    "smoke": _smoke,
-}
-"""In the order in which they are run; `smoke` only when it is asked for."""
 
 SUPERSEDED = {
     "equal": "advantages scaled, batch by batch, to GRPO's mean |A|: under AdamW that is no control for the step size",

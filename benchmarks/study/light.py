@@ -28,6 +28,7 @@ PROMPTS = 16
 MINI_BATCHES = 2  # as the paper's 128 prompts in mini-batches of 64; with one, no ratio ever leaves 1
 RESPONSE_LENGTH = 16
 EVALUATED_AT_ONCE = 4096
+EVALUATION_SEED = 20260404
 
 
 @dataclass
@@ -51,8 +52,8 @@ class Policy:
         self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
     @torch.no_grad()
-    def sample(self, prompts: Sequence[str], generator: torch.Generator) -> Rollouts:
-        """One response a prompt, at temperature 1."""
+    def sample(self, prompts: Sequence[str], generator: torch.Generator, temperature: float = 1.0) -> Rollouts:
+        """One response a prompt."""
         from transformers import DynamicCache
 
         inputs = self.tokenizer(list(prompts), return_tensors="pt", padding=True)
@@ -66,7 +67,7 @@ class Policy:
             out = self.model(
                 input_ids=new, attention_mask=seen, position_ids=positions, past_key_values=cache, logits_to_keep=1
             )
-            token = torch.multinomial(out.logits[:, -1].softmax(-1), 1, generator=generator)
+            token = torch.multinomial((out.logits[:, -1] / temperature).softmax(-1), 1, generator=generator)
             token = torch.where(done[:, None], pad, token)
             tokens.append(token)
             done |= token[:, 0] == end
@@ -105,24 +106,26 @@ def entropies(logs: Tensor) -> Tensor:
     return -(logs.exp() * logs).sum(-1)
 
 
-def solved_counts(policy: Policy, rows: Sequence[Row], samples: int, seed: int) -> Counter[tuple[int, int]]:
+def solved_counts(
+    policy: Policy, rows: Sequence[Row], samples: int, temperature: float = 1.0
+) -> Counter[tuple[int, int]]:
     """How many problems have (n samples, c solved), as `recipe.asymgrpo.pass_at_k` takes it."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(EVALUATION_SEED)
     repeated = [row for row in rows for _ in range(samples)]
     scores_of = Scorer()
     scores: list[Tensor] = []
     for start in range(0, len(repeated), EVALUATED_AT_ONCE):
         part = repeated[start : start + EVALUATED_AT_ONCE]
-        scores.append(scores_of(part, policy.sample([prompt_of(row) for row in part], generator).texts))
+        scores.append(scores_of(part, policy.sample([prompt_of(row) for row in part], generator, temperature).texts))
     counts = torch.cat(scores).view(len(rows), samples).sum(1).int().tolist()
     return Counter((samples, count) for count in counts)
 
 
 def evaluate(
-    policy: Policy, rows: Sequence[Row], samples: int, ks: Sequence[int], seed: int = 20260404
+    policy: Policy, rows: Sequence[Row], samples: int, ks: Sequence[int], temperature: float = 1.0
 ) -> dict[str, float]:
     """Unbiased pass@k over held-out problems, by k as text."""
-    groups = solved_counts(policy, rows, samples, seed)
+    groups = solved_counts(policy, rows, samples, temperature)
     found = {str(k): mean_pass_at_k(groups, k) for k in ks}
     return {k: value for k, value in found.items() if value is not None}
 

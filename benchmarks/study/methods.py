@@ -64,6 +64,24 @@ OTHER_TASK_METHODS = (
 )
 """Of the long runs on another task than the two of the short ones."""
 LARGE_METHODS = ("grpo", "asymgrpo", "modulated_0.3")
+BASES = ("grpo", "asymgrpo")
+WAYS = ("successes", "failures", "both", "bonus", "repo", "weights", "filter")
+FLOORS = ("0.5", "0.4", "0.7", "fall")  # the step size is chosen at the first
+CONTROL = "algorithm.asym_grpo.entropy_control"
+
+
+def control_overrides(base: str, way: str, floor: str) -> tuple[str, ...]:
+    """A method under an entropy floor, in shares of the first step's entropy; `fall`: from 1 to 0.4 over the run."""
+    word = {"grpo": "grpo", "asymgrpo": "paper"}[base]
+    levels = (f"{CONTROL}.floor=1", f"{CONTROL}.final_floor=0.4") if floor == "fall" else (f"{CONTROL}.floor={floor}",)
+    return (f"+asymgrpo=[{word},entropy_floor]", f"{CONTROL}.way={way}", *levels)
+
+
+CONTROL_METHODS: dict[str, tuple[str, ...]] = {
+    f"{base}_{way}_{floor}": control_overrides(base, way, floor) for floor in FLOORS for base in BASES for way in WAYS
+}
+"""Of the entropy control, beside `grpo` and `asymgrpo` without it."""
+CHANNELS, CHANNEL_FLOORS = ("successes", "failures", "both"), ("0.3", "0.4", "0.5", "0.6")
 HEADLINE = tuple(METHODS)[:9]  # these run in verl itself
 LABELS = {
     "asymgrpo": "AsymGRPO",

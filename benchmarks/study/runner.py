@@ -1,4 +1,4 @@
-"""Runs what `benchmarks/study/experiments.py` lists and has not been run yet; one JSON line of results a run.
+"""Runs what `benchmarks/study/groups.py` lists and has not been run yet; one JSON line of results a run.
 
     bash benchmarks/study/run.sh                    everything, for hours; interrupted, the same command goes on
     bash benchmarks/study/run.sh --only smoke       two methods, one seed, both engines
@@ -27,7 +27,8 @@ from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 from benchmarks.study.engines import base_model, perform
-from benchmarks.study.experiments import GROUPS, SUPERSEDED, Experiment, Incomplete, Result
+from benchmarks.study.experiments import SUPERSEDED, Experiment, Incomplete, Result
+from benchmarks.study.groups import GROUPS
 from benchmarks.study.results import RESULTS, ROOT, append, read_results, rounded
 
 TRIES = 2  # of a run that fails

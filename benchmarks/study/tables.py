@@ -11,7 +11,6 @@ from benchmarks.study.claims import claims
 from benchmarks.study.engines import MODELS
 from benchmarks.study.experiments import (
     COEFFICIENTS,
-    GROUPS,
     LARGE_MODEL,
     LARGE_TASK,
     LEARNING_RATES,
@@ -24,6 +23,7 @@ from benchmarks.study.experiments import (
     Result,
     best_lr,
 )
+from benchmarks.study.groups import GROUPS
 from benchmarks.study.measures import TASK_NAMES, WINDOW, Study, accuracy, at_end, pass_at, whole
 from benchmarks.study.methods import HEADLINE, LABELS, LONG_METHODS, METHODS
 

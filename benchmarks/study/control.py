@@ -1,0 +1,159 @@
+"""The groups of the study about the entropy control (docs/entropy.md)."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+
+from benchmarks.study.experiments import (
+    FRESH,
+    LONG_STEPS,
+    TUNED,
+    Experiment,
+    Incomplete,
+    Result,
+    best_lr,
+    grid_of,
+    settled,
+)
+from benchmarks.study.methods import (
+    BASES,
+    CHANNEL_FLOORS,
+    CHANNELS,
+    CONTROL,
+    CONTROL_METHODS,
+    FLOORS,
+    LONG_METHODS,
+    coefficient_overrides,
+    control_overrides,
+)
+
+CONTROL_TASKS = ("countdown", "quantum_lock")
+TASK = "countdown"  # of the groups with one task
+BEST, BEST_LONGER = 6, 2
+LONGER = {TASK: 800}
+STEP_SIZES = (1e-4, 2e-4, 4e-4, 8e-4, 1.6e-3)
+BONUSES = (0.05, 0.1)
+TEMPERATURES = (0.6, 1.3)  # of evaluation, beside 1
+AT_TEMPERATURES = ("control", "control_channel")
+IN_SHORT = ("control_levels", "control_channel", "control_explosion", "control_robust")  # their curves are not kept
+AT_LENGTH = ("control", "control_800")  # theirs are
+
+
+def tuned(method: str) -> str:
+    """The method whose step size it takes: the same way at the first floor."""
+    base, way, _ = method.split("_")
+    return f"{base}_{way}_{FLOORS[0]}"
+
+
+def control_grid(results: Sequence[Result]) -> Iterator[Experiment]:
+    """Step sizes of every way, at the first floor."""
+    methods = [method for method in CONTROL_METHODS if method == tuned(method)]
+    return grid_of(results, "control_grid", [*itertools.product(CONTROL_TASKS, methods)], LONG_STEPS)
+
+
+def control_levels(results: Sequence[Result]) -> Iterator[Experiment]:
+    """The other floors, on the selection prompts, each at its way's step size."""
+    others = [method for method in CONTROL_METHODS if method != tuned(method)]
+    for seed, task, method in itertools.product(TUNED, CONTROL_TASKS, others):
+        lr = best_lr(results, tuned(method), task, "control_grid")
+        overrides = CONTROL_METHODS[method]
+        yield Experiment("control_levels", "light", method, overrides, task, seed, lr, LONG_STEPS[task])
+
+
+def best_methods(results: Sequence[Result], number: int) -> list[str]:
+    """The methods under control with the best mean of pass@1 and pass@32, over both tasks, on the selection prompts.
+
+    Raises:
+        Incomplete: a step size or a floor is not known yet.
+    """
+    found: dict[str, dict[str, list[float]]] = {}
+    for row in settled(results):
+        chosen = row["group"] == "control_levels" or (
+            row["group"] == "control_grid" and row["lr"] == best_lr(results, row["method"], row["task"], "control_grid")
+        )
+        if chosen and row["pass_at"]:
+            score = (row["pass_at"]["1"] + row["pass_at"]["32"]) / 2
+            found.setdefault(row["method"], {}).setdefault(row["task"], []).append(score)
+    missing = [method for method in CONTROL_METHODS if set(found.get(method, ())) != set(CONTROL_TASKS)]
+    if missing:
+        raise Incomplete(f"floors of {missing[0]} are not run yet: run.sh --only control_grid control_levels")
+    scores = {
+        method: statistics.fmean(statistics.fmean(of_task[task]) for task in CONTROL_TASKS)
+        for method, of_task in found.items()
+    }
+    return sorted(scores, key=lambda method: -scores[method])[:number]
+
+
+def control(results: Sequence[Result]) -> Iterator[Experiment]:
+    """The best, and the bases without control: fresh seeds, test prompts, three temperatures of evaluation."""
+    best = best_methods(results, BEST)
+    for seed, task in itertools.product(FRESH, CONTROL_TASKS):
+        for method in BASES:
+            lr = best_lr(results, method, task, "long_grid")
+            yield Experiment("control", "light", method, LONG_METHODS[method], task, seed, lr, LONG_STEPS[task])
+        for method in best:
+            lr = best_lr(results, tuned(method), task, "control_grid")
+            yield Experiment("control", "light", method, CONTROL_METHODS[method], task, seed, lr, LONG_STEPS[task])
+
+
+def control_channel(results: Sequence[Result]) -> Iterator[Experiment]:
+    """The same entropy held on successes, on failures, on both, all else equal: the paper's thesis."""
+    for seed, base, floor, channel in itertools.product(FRESH, BASES, CHANNEL_FLOORS, CHANNELS):
+        lr = best_lr(results, base, TASK, "long_grid")
+        overrides = control_overrides(base, channel, floor)
+        name = f"{base}_{channel}_{floor}"
+        yield Experiment("control_channel", "light", name, overrides, TASK, seed, lr, LONG_STEPS[TASK])
+
+
+def control_explosion(results: Sequence[Result]) -> Iterator[Experiment]:
+    """Entropy bonuses that are too large, with a ceiling at the first step's entropy and without."""
+    lr = best_lr(results, "grpo", TASK, "long_grid")
+    for seed, bonus, held in itertools.product(TUNED, BONUSES, (False, True)):
+        word = "[grpo,entropy_floor]" if held else "grpo"
+        overrides = [f"+asymgrpo={word}", f"actor_rollout_ref.actor.entropy_coeff={bonus:g}"]
+        if held:
+            overrides += [f"{CONTROL}.way=both", f"{CONTROL}.floor=null", f"{CONTROL}.ceiling=1"]
+        name = f"grpo_bonus_{bonus:g}" + ("_ceiling" if held else "")
+        yield Experiment("control_explosion", "light", name, tuple(overrides), TASK, seed, lr, LONG_STEPS[TASK])
+
+
+ROBUST: dict[str, tuple[str, ...]] = {
+    **{base: LONG_METHODS[base] for base in BASES},
+    **{f"{base}_successes_0.5": control_overrides(base, "successes", "0.5") for base in BASES},
+    "grpo_modulated_0.3": LONG_METHODS["grpo_modulated_0.3"],
+    "asymgrpo_modulated_0.3": coefficient_overrides(0.3, 0),
+}
+
+
+def control_robust(_: Sequence[Result]) -> Iterator[Experiment]:
+    """Step sizes from careful to careless: nothing, a floor, a fixed coefficient."""
+    for seed, lr, (method, overrides) in itertools.product(FRESH, STEP_SIZES, ROBUST.items()):
+        yield Experiment("control_robust", "light", method, overrides, TASK, seed, lr, LONG_STEPS[TASK])
+
+
+def _longer(results: Sequence[Result]) -> list[tuple[str, str]]:
+    return [(TASK, method) for method in (*BASES, *best_methods(results, BEST_LONGER))]
+
+
+def control_800_grid(results: Sequence[Result]) -> Iterator[Experiment]:
+    """Step sizes for twice the length, of the two best and of the bases."""
+    return grid_of(results, "control_800_grid", _longer(results), LONGER)
+
+
+def control_800(results: Sequence[Result]) -> Iterator[Experiment]:
+    """Twice the length: fresh seeds, test prompts."""
+    for seed, (task, method) in itertools.product(FRESH, _longer(results)):
+        lr = best_lr(results, method, task, "control_800_grid")
+        overrides = (LONG_METHODS | CONTROL_METHODS)[method]
+        yield Experiment("control_800", "light", method, overrides, task, seed, lr, LONGER[task])
+
+
+GROUPS: dict[str, Callable[[Sequence[Result]], Iterator[Experiment]]] = {
+    group.__name__: group
+    for group in (
+        *(control_grid, control_levels, control, control_channel, control_explosion, control_robust),
+        *(control_800_grid, control_800),
+    )
+}
