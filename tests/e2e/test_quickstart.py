@@ -101,8 +101,9 @@ RANKS = (
     "actor_rollout_ref.actor.ppo_mini_batch_size=8",
     "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=16",
     "actor_rollout_ref.actor.use_kl_loss=True",
-    "actor_rollout_ref.actor.policy_loss.informative_coef=0.1",
-    "actor_rollout_ref.actor.policy_loss.spurious_coef=0.3",
+    "actor_rollout_ref.actor.policy_loss._target_=recipe.asymgrpo.loss_config.EntropyModulatedLossConfig",
+    "++actor_rollout_ref.actor.policy_loss.informative_coef=0.1",
+    "++actor_rollout_ref.actor.policy_loss.spurious_coef=0.3",
 )
 
 

@@ -96,8 +96,17 @@ def planned(monkeypatch, capsys):
     return plan
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-@pytest.mark.parametrize("method", METHODS)
+# Every method with one recipe and every recipe with two; the rest is slow.
+PAIRS = [
+    pytest.param(
+        recipe, method, marks=[] if recipe == RECIPES[0] or method in ("paper", "modulated") else pytest.mark.slow
+    )
+    for recipe in RECIPES
+    for method in METHODS
+]
+
+
+@pytest.mark.parametrize(("recipe", "method"), PAIRS)
 def test_dry_run_of_every_recipe_with_every_method(recipe, method, hand_over, planned, capsys):
     """The bash script for real, and its dry run in this process, which has verl imported already."""
     done, arguments = hand_over(recipe, METHOD=method)
