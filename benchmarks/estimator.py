@@ -4,7 +4,7 @@
 
 The floor is what any estimator of this kind must do: `rewards.sum(-1)` and one `scores[:, None] * mask`.
 "diagnostics" is the estimator with the metrics that it notes for the log; "covariance" is what the log's covariances
-of log-probability and advantage take beside it.
+of log-probability and advantage take beside it; "control" what the entropy control takes beside it where it acts.
 Exits 1 when ours takes more than 1.25 times the floor, or not less than `grpo_vectorized`. On a GPU the floor is no
 bar: what a group decides is decided on the host, which waits for the device. Without verl only ours are timed.
 Wants a quiet machine: beside a busy neighbour, threads that wait for a core blur the ratios.
@@ -29,9 +29,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # from a checkout 
 from recipe.asymgrpo import advantage
 from recipe.asymgrpo.advantage import compute_asym_grpo_advantage
 from recipe.asymgrpo.diagnostics import covariance_sums, group_sums
+from recipe.asymgrpo.entropy_control import EntropyControlConfig, State, control
 from recipe.asymgrpo.groups import Groups
 
 MOST_TIMES_FLOOR = 1.25
+ALWAYS_BELOW = EntropyControlConfig(floor=20.0, unit="nats")
 
 
 def verls() -> Callable | None:
@@ -110,12 +112,13 @@ def measure(
         finally:
             advantage.observers[:] = before
 
-    estimate(observe)
+    advantages = estimate(observe)
     contenders: dict[str, Callable[[], object]] = {
         "floor": lambda: rewards.sum(-1)[:, None] * mask,
         "asym_grpo": estimate,
         "diagnostics": lambda: estimate(observe),
         "covariance": lambda: covariance_sums(*seen[0], log_probs, mask),
+        "control": lambda: control(ALWAYS_BELOW, State(), 0.0, advantages, log_probs, mask),
     }
     if (verl := verls()) is not None:
         contenders["grpo_vectorized"] = lambda: verl(rewards, mask, uids)

@@ -6,9 +6,9 @@ Some trainers outside of verl (verl-recipe's `entropy`, `atropos`, `sppo`, `asyn
 
 from __future__ import annotations
 
-import sys
-from types import FrameType
 from typing import Any
+
+from verl_ext.callers import frames, objects
 
 
 def of_caller() -> Any:
@@ -22,16 +22,14 @@ def of_caller() -> Any:
     """
     from recipe.asymgrpo.config import ConfigError
 
-    frame: FrameType | None = sys._getframe(1)
     in_verl = False
-    while frame is not None:
+    for frame in frames():
         in_verl |= str(frame.f_globals.get("__name__", "")).split(".")[0] == "verl"
-        for holder in list(frame.f_locals.values()):
+        for holder in objects(frame):
             for config in (holder, getattr(holder, "config", None) if hasattr(holder, "__dict__") else None):
                 algorithm = _section(config, "algorithm")
                 if algorithm is not None and _section(algorithm, "adv_estimator") == "asym_grpo":
                     return algorithm
-        frame = frame.f_back
     if in_verl:
         raise ConfigError(
             "algorithm.adv_estimator=asym_grpo: this trainer calls compute_advantage without its configuration, so the "

@@ -176,12 +176,13 @@ def with_group_metrics(original: Callable) -> Callable:
             from recipe.asymgrpo import diagnostics
 
             sums, state.sums, state.last, state.unread = state.sums, None, None, 0
-            of_control = entropy_control.take_metrics()
-            found = _named(diagnostics.metrics(sums), state.kept_only) if sums else {}
-            if (sums or of_control) and not isinstance(result, MutableMapping):
+            found = entropy_control.take_metrics()
+            if sums:
+                found |= _named(diagnostics.metrics(sums), state.kept_only)
+            if found and not isinstance(result, MutableMapping):
                 warn("compute_data_metrics returned %s, not a dict", type(result).__name__)
-            elif sums or of_control:
-                result.update(found | of_control)
+            elif found:
+                result.update(found)
         except Exception as error:
             warn("%s: %s", type(error).__name__, error)
         return result

@@ -85,12 +85,12 @@ def check_trainer(config: Any) -> None:
 
 def check_entropy_control(control: Any, config: Any) -> None:
     """Refuse a control beside a loss that moves the entropy by fixed coefficients, and levels that no model has."""
-    import json
     import math
 
     from recipe.asymgrpo.config import ConfigError
     from recipe.asymgrpo.entropy_control import PATH
     from recipe.asymgrpo.loss_config import PATH as LOSS
+    from verl_ext.models import vocabulary
 
     worker = config.get("actor_rollout_ref") or {}
     loss = (worker.get("actor") or {}).get("policy_loss") or {}
@@ -100,16 +100,15 @@ def check_entropy_control(control: Any, config: Any) -> None:
                 f"{PATH}.way={control.way} sets the modulation anew in every step, and {LOSS}.{knob}={loss[knob]} "
                 f"would fix it. Set {LOSS}.{knob}=0, or leave the control out."
             )
-    settings = Path(str((worker.get("model") or {}).get("path"))).expanduser() / "config.json"
-    if control.unit == "nats" and settings.is_file():  # a hub's model is left to the run
-        tokens = json.loads(settings.read_text()).get("vocab_size")
-        for knob in ("floor", "ceiling"):
-            level = getattr(control, knob)
-            if tokens and level is not None and level > math.log(tokens):
-                raise ConfigError(
-                    f"{PATH}.{knob}={level:g} nats is more than the entropy of any policy over the {tokens} tokens of "
-                    f"{settings.parent}. Allowed: up to {math.log(tokens):.4g}."
-                )
+    model = str((worker.get("model") or {}).get("path"))
+    tokens = vocabulary(model) if control.unit == "nats" else None
+    for knob in ("floor", "ceiling"):
+        level = getattr(control, knob)
+        if tokens and level is not None and level > math.log(tokens):
+            raise ConfigError(
+                f"{PATH}.{knob}={level:g} nats is more than the entropy of any policy over the {tokens} tokens of "
+                f"{model}. Allowed: up to {math.log(tokens):.4g}."
+            )
 
 
 def check_bypass(config: Any) -> None:

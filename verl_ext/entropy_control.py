@@ -16,12 +16,12 @@ import functools
 import json
 import logging
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
+
+from verl_ext.callers import frames, keys_of, objects, transfer_queue
 
 logger = logging.getLogger(f"verl.{__name__}")
 
@@ -35,24 +35,24 @@ class Run:
     trainer: Any = None
     state: Any = None
     """`recipe.asymgrpo.entropy_control.State`, or None before the first step."""
-    calls: int = 0
+    inside: int = 0
+    """How many functions of ours are running that are around another one of ours: only the outer one acts."""
     metrics: dict[str, float] = field(default_factory=dict)
     """Of the last step, until they are logged."""
     said: set[str] = field(default_factory=set)
 
 
 run = Run()
-_inside: list[str] = []
 
 
 @contextlib.contextmanager
 def outer() -> Iterator[None]:
-    """While a function runs that is around another one of ours: only the outer one acts."""
-    _inside.append("")
+    """While a function of ours runs that is around another one: that one does not act."""
+    run.inside += 1
     try:
         yield
     finally:
-        _inside.pop()
+        run.inside -= 1
 
 
 def act(data: Any, algorithm: Any = None, keys: Sequence[str] | None = None) -> Any:
@@ -70,17 +70,17 @@ def act(data: Any, algorithm: Any = None, keys: Sequence[str] | None = None) -> 
         recipe.asymgrpo.config.ConfigError: a knob is impossible, there are no log-probabilities, or levels fall in a
             run of unknown length.
     """
-    if _inside:
+    if run.inside:
         return data
     from recipe.asymgrpo.config import ConfigError
     from recipe.asymgrpo.entropy_control import PATH, EntropyControlConfig, control
 
-    trainer = _calling_trainer()
-    if algorithm is None and trainer is not None:
-        algorithm = trainer.config.algorithm
+    if algorithm is None:
+        algorithm = getattr(getattr(_calling_trainer(), "config", None), "algorithm", None)
     config = EntropyControlConfig.from_algorithm(algorithm)
     if config is None:
         return data
+    trainer = _calling_trainer()
     _start(trainer)
     batch = data.batch
     log_probs = batch.get("old_log_probs", batch.get("rollout_log_probs"))
@@ -133,18 +133,16 @@ def of_caller(rows: int) -> tuple[float, float] | None:
 
 def _calling_batch(rows: int) -> tuple[Any, Sequence[str] | None]:
     """The tensors of verl's batch with log-probabilities of so many rows, and their keys in V1's TransferQueue."""
-    frame: FrameType | None = sys._getframe(2)
     batch: Any = None
-    while frame is not None:
-        for holder in list(frame.f_locals.values()):
+    for frame in frames():
+        for holder in objects(frame):
             tensors: Any = getattr(holder, "batch", None) if hasattr(holder, "non_tensor_batch") else None
             known = tensors is not None and ("old_log_probs" in tensors or "rollout_log_probs" in tensors)
             if batch is None and known and len(tensors) == rows:
                 batch = tensors
-        keys: Any = frame.f_locals.get("batch_keys")
-        if keys is not None and len(keys) == rows:
+        keys = keys_of(frame, rows)
+        if keys is not None:
             return batch, keys
-        frame = frame.f_back
     return batch, None
 
 
@@ -156,14 +154,12 @@ def take_metrics() -> dict[str, float]:
 
 def _calling_trainer() -> Any:
     """The object in the calling functions that has verl's whole configuration and counts its steps; None without."""
-    frame: FrameType | None = sys._getframe(2)
-    while frame is not None:
-        for holder in list(frame.f_locals.values()):
+    for frame in frames():
+        for holder in objects(frame):
             if hasattr(holder, "__dict__") and "global_steps" in vars(holder):
                 config = vars(holder).get("config")
                 if type(config).__module__.split(".")[0] == "omegaconf" and "algorithm" in config:
                     return holder
-        frame = frame.f_back
     return None
 
 
@@ -172,7 +168,7 @@ def _start(trainer: Any) -> None:
     from recipe.asymgrpo.entropy_control import State
 
     if run.state is None or run.trainer is not trainer:
-        run.trainer, run.calls, run.state = trainer, 0, State()
+        run.trainer, run.state = trainer, State()
         if trainer is not None:
             run.state = _load(trainer) or run.state
             save = getattr(trainer, "_save_checkpoint", None)
@@ -180,7 +176,6 @@ def _start(trainer: Any) -> None:
                 _warn_once("this trainer has no _save_checkpoint: after a resume the control starts anew", "no save")
             else:
                 trainer._save_checkpoint = _saving(trainer, save)
-    run.calls += 1
 
 
 def _load(trainer: Any) -> Any:
@@ -247,11 +242,8 @@ def _bypasses(algorithm: Any) -> bool:
 
 def _entropies(keys: Sequence[str], shape: Sequence[int]) -> Any:
     """(B, T) per-token entropies that V1 keeps beside the log-probabilities; None where it keeps none."""
-    import transfer_queue as tq
-
     try:
-        found = tq.kv_batch_get(keys=list(keys), partition_id="train", select_fields=["entropy"]).to_padded_tensor()
-        entropies = found["entropy"]
+        entropies = transfer_queue(keys, "entropy").to_padded_tensor()["entropy"]
     except Exception as error:  # TransferQueue's own, for a field that no row has
         _warn_once(f"V1's per-token entropy cannot be read ({type(error).__name__}: {error})", "no field")
         return None
@@ -262,10 +254,7 @@ def _say(config: Any, exact: bool) -> None:
     if "start" not in run.said:
         run.said.add("start")
         source = "the trainer's per-token entropy" if exact else "minus the mean log-probability of the sampled tokens"
-        print(
-            f"verl-asymgrpo: entropy control, {config.summary}; entropy is {source}.",
-            flush=True,
-        )
+        print(f"verl-asymgrpo: entropy control, {config.summary}; entropy is {source}.", flush=True)
 
 
 def _warn_once(message: str, key: str) -> None:

@@ -44,6 +44,14 @@ KNOWN = {
 }
 
 
+def vocabulary(path: str) -> int | None:
+    """How many tokens a model has, at a local path or with a known name; None where that is not known here."""
+    if path in KNOWN:
+        return KNOWN[path].vocabulary
+    file = Path(path).expanduser() / "config.json"
+    return json.loads(file.read_text(encoding="utf-8")).get("vocab_size") if file.is_file() else None
+
+
 def describe_model(path: str) -> Model | None:
     """The model at a local path or with a known name; None for another name of a hub.
 

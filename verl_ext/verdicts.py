@@ -6,10 +6,10 @@ estimators: by the legacy trainer and its descendants in the batch's ``non_tenso
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from types import FrameType
 from typing import Any
+
+from verl_ext.callers import frames, keys_of, objects, transfer_queue
 
 
 def of_caller(key: str, rows: int) -> Sequence[Any] | None:
@@ -22,32 +22,28 @@ def of_caller(key: str, rows: int) -> Sequence[Any] | None:
         key: name of an entry of the reward function's dict.
         rows: how many rows the estimator was given; a batch of another size is not the one.
     """
-    frame: FrameType | None = sys._getframe(1)
     batch: dict[str, Any] | None = None  # the innermost is the one; V1's does not have it
-    while frame is not None:
-        for holder in list(frame.f_locals.values()):
+    for frame in frames():
+        for holder in objects(frame):
             named = getattr(holder, "non_tensor_batch", None) if hasattr(holder, "__dict__") else None
             if batch is None and isinstance(named, dict) and len(named.get("uid", ())) == rows:
                 batch = named
                 if key in batch:
                     return batch[key]
-        keys = frame.f_locals.get("batch_keys")
-        if keys is not None and len(keys) == rows:
+        keys = keys_of(frame, rows)
+        if keys is not None:
             return _from_transfer_queue(key, keys)
-        frame = frame.f_back
     return None
 
 
 def _from_transfer_queue(key: str, keys: Sequence[str]) -> Sequence[Any] | None:
     """Where V1 keeps it: in a rollout's extra fields, or, if a reward model scored the batch, as a field of its own."""
-    import transfer_queue as tq
-
-    rows = tq.kv_batch_get(keys=list(keys), partition_id="train", select_fields=["extra_fields"])["extra_fields"]
+    rows = transfer_queue(keys, "extra_fields")["extra_fields"]
     fields = [getattr(row, "data", row) or {} for row in list(rows)]
     infos = [of_row.get("reward_extra_info") or {} for of_row in fields]
     if any(key in info for info in infos):  # what fills a batch up has none, and does not count
         return [info.get(key) for info in infos]
     try:
-        return tq.kv_batch_get(keys=list(keys), partition_id="train", select_fields=[key])[key].tolist()
+        return transfer_queue(keys, key)[key].tolist()
     except Exception:  # TransferQueue's own, for a field that no row has
         return None

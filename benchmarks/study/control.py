@@ -25,6 +25,7 @@ from benchmarks.study.methods import (
     CONTROL_METHODS,
     FLOORS,
     LONG_METHODS,
+    LONGER_METHODS,
     coefficient_overrides,
     control_overrides,
 )
@@ -53,12 +54,22 @@ def control_grid(results: Sequence[Result]) -> Iterator[Experiment]:
     return grid_of(results, "control_grid", [*itertools.product(CONTROL_TASKS, methods)], LONG_STEPS)
 
 
+def _tuned_rates(results: Sequence[Result]) -> dict[tuple[str, str], float]:
+    """The step size of every way on every task.
+
+    Raises:
+        Incomplete: one is not known yet.
+    """
+    ways = dict.fromkeys(map(tuned, CONTROL_METHODS))
+    return {(way, task): best_lr(results, way, task, "control_grid") for task in CONTROL_TASKS for way in ways}
+
+
 def control_levels(results: Sequence[Result]) -> Iterator[Experiment]:
     """The other floors, on the selection prompts, each at its way's step size."""
+    rates = _tuned_rates(results)
     others = [method for method in CONTROL_METHODS if method != tuned(method)]
     for seed, task, method in itertools.product(TUNED, CONTROL_TASKS, others):
-        lr = best_lr(results, tuned(method), task, "control_grid")
-        overrides = CONTROL_METHODS[method]
+        lr, overrides = rates[tuned(method), task], CONTROL_METHODS[method]
         yield Experiment("control_levels", "light", method, overrides, task, seed, lr, LONG_STEPS[task])
 
 
@@ -68,10 +79,11 @@ def best_methods(results: Sequence[Result], number: int) -> list[str]:
     Raises:
         Incomplete: a step size or a floor is not known yet.
     """
+    rates = _tuned_rates(results)
     found: dict[str, dict[str, list[float]]] = {}
     for row in settled(results):
         chosen = row["group"] == "control_levels" or (
-            row["group"] == "control_grid" and row["lr"] == best_lr(results, row["method"], row["task"], "control_grid")
+            row["group"] == "control_grid" and row["lr"] == rates[row["method"], row["task"]]
         )
         if chosen and row["pass_at"]:
             score = (row["pass_at"]["1"] + row["pass_at"]["32"]) / 2
@@ -88,14 +100,14 @@ def best_methods(results: Sequence[Result], number: int) -> list[str]:
 
 def control(results: Sequence[Result]) -> Iterator[Experiment]:
     """The best, and the bases without control: fresh seeds, test prompts, three temperatures of evaluation."""
+    rates = _tuned_rates(results)
     best = best_methods(results, BEST)
-    for seed, task in itertools.product(FRESH, CONTROL_TASKS):
-        for method in BASES:
-            lr = best_lr(results, method, task, "long_grid")
-            yield Experiment("control", "light", method, LONG_METHODS[method], task, seed, lr, LONG_STEPS[task])
-        for method in best:
-            lr = best_lr(results, tuned(method), task, "control_grid")
-            yield Experiment("control", "light", method, CONTROL_METHODS[method], task, seed, lr, LONG_STEPS[task])
+    chosen: dict[tuple[str, str], float] = {}
+    for task in CONTROL_TASKS:
+        chosen |= {(base, task): best_lr(results, base, task, "long_grid") for base in BASES}
+        chosen |= {(method, task): rates[tuned(method), task] for method in best}
+    for seed, ((method, task), lr) in itertools.product(FRESH, chosen.items()):
+        yield Experiment("control", "light", method, LONGER_METHODS[method], task, seed, lr, LONG_STEPS[task])
 
 
 def control_channel(results: Sequence[Result]) -> Iterator[Experiment]:
@@ -146,8 +158,7 @@ def control_800(results: Sequence[Result]) -> Iterator[Experiment]:
     """Twice the length: fresh seeds, test prompts."""
     for seed, (task, method) in itertools.product(FRESH, _longer(results)):
         lr = best_lr(results, method, task, "control_800_grid")
-        overrides = (LONG_METHODS | CONTROL_METHODS)[method]
-        yield Experiment("control_800", "light", method, overrides, task, seed, lr, LONGER[task])
+        yield Experiment("control_800", "light", method, LONGER_METHODS[method], task, seed, lr, LONGER[task])
 
 
 GROUPS: dict[str, Callable[[Sequence[Result]], Iterator[Experiment]]] = {

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from benchmarks.study.methods import CONTROL_METHODS, LONG_METHODS, METHODS
+from benchmarks.study.methods import LONGER_METHODS, METHODS
 
 FORMAT = 2  # raise it when a change of an engine changes results: everything is then run anew
 
@@ -94,7 +94,7 @@ def settled(results: Iterable[Result]) -> list[Result]:
 
 def lr_scores(results: Iterable[Result], grid: str, method: str, task: str) -> dict[float, list[float]]:
     """By step size, the accuracies on the selection prompts of a method's runs in a grid."""
-    overrides = (LONG_METHODS | CONTROL_METHODS if grid in LONG_GRIDS else METHODS)[method]
+    overrides = (LONGER_METHODS if grid in LONG_GRIDS else METHODS)[method]
     found: dict[float, list[float]] = {}
     for row in settled(results):
         same = (row["group"], row["method"], row["task"]) == (grid, method, task)
@@ -157,15 +157,12 @@ def grid_of(
     results: Sequence[Result], group: str, pairs: Sequence[tuple[str, str]], steps: Mapping[str, int]
 ) -> Iterator[Experiment]:
     """What is done or wanted of a grid that grows: all seeds of every step size that is not hopeless."""
-    methods, scores = (
-        LONG_METHODS | CONTROL_METHODS,
-        {(task, method): long_scores(results, method, task, group) for task, method in pairs},
-    )
+    scores = {(task, method): long_scores(results, method, task, group) for task, method in pairs}
     done = {row["config_hash"] for row in results if row["group"] == group}
     seeds = LONG_GRIDS[group][1]
     for seed, (task, method) in itertools.product(seeds, pairs):
         for lr in scores[task, method]:
-            one = Experiment(group, "light", method, methods[method], task, seed, lr, steps[task])
+            one = Experiment(group, "light", method, LONGER_METHODS[method], task, seed, lr, steps[task])
             if one.config_hash in done or not has_all_seeds(scores[task, method], lr, len(seeds)):
                 yield one
 

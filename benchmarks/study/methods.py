@@ -81,6 +81,8 @@ CONTROL_METHODS: dict[str, tuple[str, ...]] = {
     f"{base}_{way}_{floor}": control_overrides(base, way, floor) for floor in FLOORS for base in BASES for way in WAYS
 }
 """Of the entropy control, beside `grpo` and `asymgrpo` without it."""
+LONGER_METHODS = LONG_METHODS | CONTROL_METHODS
+"""All that runs longer than the short groups."""
 CHANNELS, CHANNEL_FLOORS = ("successes", "failures", "both"), ("0.3", "0.4", "0.5", "0.6")
 HEADLINE = tuple(METHODS)[:9]  # these run in verl itself
 LABELS = {

@@ -152,20 +152,37 @@ class AsymGRPOConfig:
             return cls()
         if isinstance(node, cls):
             return node
-        omegaconf = sys.modules.get("omegaconf")  # a DictConfig cannot exist before omegaconf is imported
-        if omegaconf is not None and omegaconf.OmegaConf.is_config(node):
-            node = omegaconf.OmegaConf.to_container(node, resolve=True)
-        knobs = [field.name for field in fields(cls)]
-        if not isinstance(node, Mapping):
-            raise ConfigError(
-                f"{PATH}={node!r} is a {type(node).__name__}. Allowed: a mapping of {', '.join(knobs)}, "
-                f"e.g. +{PATH}.beta_pos=0.9."
-            )
-        own = {key: value for key, value in node.items() if key != "entropy_control"}  # has knobs of its own
-        for key in own:
-            if key not in knobs:
-                raise ConfigError(f"{PATH}.{key} is not a knob{nearest(key, knobs)}. Allowed: {', '.join(knobs)}.")
-        return cls(**own)
+        # The entropy control stands in the same section and has knobs of its own.
+        return cls(**section(node, PATH, cls, "beta_pos=0.9", beside=("entropy_control",)))
+
+
+def section(node: Any, path: str, kind: type, example: str, beside: Iterable[str] = ()) -> dict[str, Any]:
+    """The knobs that a section of the configuration gives.
+
+    Args:
+        node: omegaconf `DictConfig` or mapping.
+        path: of the section, for the errors.
+        kind: dataclass with a field for every knob.
+        example: a knob with a value, for the error.
+        beside: keys that may stand there and are left out.
+
+    Raises:
+        ConfigError: it is not a mapping, or has an unknown key.
+    """
+    omegaconf = sys.modules.get("omegaconf")  # a DictConfig cannot exist before omegaconf is imported
+    if omegaconf is not None and omegaconf.OmegaConf.is_config(node):
+        node = omegaconf.OmegaConf.to_container(node, resolve=True)
+    knobs = [field.name for field in fields(kind)]
+    if not isinstance(node, Mapping):
+        raise ConfigError(
+            f"{path}={node!r} is a {type(node).__name__}. Allowed: a mapping of {', '.join(knobs)}, "
+            f"e.g. +{path}.{example}."
+        )
+    found = {key: value for key, value in node.items() if key not in beside}
+    for key in found:
+        if key not in knobs:
+            raise ConfigError(f"{path}.{key} is not a knob{nearest(key, knobs)}. Allowed: {', '.join(knobs)}.")
+    return found
 
 
 def read(config: Any, key: str) -> Any:

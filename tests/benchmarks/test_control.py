@@ -4,7 +4,6 @@ import itertools
 import statistics
 
 import pytest
-import torch
 
 pytest.importorskip("transformers")
 
@@ -14,17 +13,7 @@ from benchmarks.study.groups import GROUPS
 from recipe.asymgrpo.data import procedural_rows
 from recipe.asymgrpo.entropy_control import WAYS, EntropyControlConfig
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _worker():
-    """As the runner's workers are; other tests have their observers again."""
-    from recipe.asymgrpo import advantage
-
-    threads, observers = torch.get_num_threads(), advantage.observers[:]
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-    advantage.observers[:] = observers
+pytestmark = pytest.mark.usefixtures("study_worker")
 
 
 @pytest.fixture(scope="module")

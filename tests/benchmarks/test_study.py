@@ -46,17 +46,7 @@ from recipe.asymgrpo.data import procedural_rows  # noqa: E402
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def worker():
-    """As the runner's workers are: of one thread, as a model this small only loses by sharing; and without observers of
-    the estimator, which other tests in this process must have again."""
-    from recipe.asymgrpo import advantage
-
-    threads, observers = torch.get_num_threads(), advantage.observers[:]
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-    advantage.observers[:] = observers
+pytestmark = pytest.mark.usefixtures("study_worker")
 
 
 @pytest.fixture(scope="module")

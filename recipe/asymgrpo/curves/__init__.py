@@ -89,7 +89,7 @@ def fade_dynamic(
     Args:
         entropy: H and that of the first step, in nats a token; None, where they are not known, gives delta = 1.
     """
-    solve_rate = float(successes.sum()) / max(float(sizes.sum()), 1.0)
+    solve_rate = _solve_rate(successes, sizes)
     alpha = min(max(1.5 * (1 - solve_rate) / solve_rate, 1.0), 3.0) if solve_rate else 3.0
     now, first = entropy or (0.0, 0.0)
     delta = min(max(1 + now - fade_target * first, 0.3), 1.0)
@@ -105,7 +105,7 @@ def a_grae(successes: Tensor, sizes: Tensor, *, agrae_alpha: float) -> tuple[Ten
     where p is 0 or 1, as s is.
     """
     p = successes.double() / sizes
-    solve_rate = float(successes.sum()) / max(float(sizes.sum()), 1.0)
+    solve_rate = _solve_rate(successes, sizes)
     weight = (solve_rate * _power(p, -0.5) + (1 - solve_rate) * _power(1 - p, -0.5)) / 2
     f, g = two_exponents(successes, sizes, beta_pos=0.5, beta_neg=0.5)
     return min(1.0, solve_rate / agrae_alpha) * weight * f, weight * g
@@ -145,6 +145,11 @@ def pass_at_k(successes: Tensor, sizes: Tensor, *, pass_k: int) -> tuple[Tensor,
         all_miss = all_miss * (misses - i).clamp_min(0) / (sizes - i).clamp_min(1)
     f = (all_miss / (1 - all_miss)).sqrt().masked_fill(successes == 0, 0.0)
     return f, hits / misses.clamp_min(1) * f
+
+
+def _solve_rate(successes: Tensor, sizes: Tensor) -> float:
+    """P, the share of the batch's responses that succeed; 0 without any response."""
+    return float(successes.sum()) / max(float(sizes.sum()), 1.0)
 
 
 def _power(odds: Tensor, beta: float) -> Tensor:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:  # the configuration loads without torch
 __all__ = ["PATH", "WAYS", "Controlled", "EntropyControlConfig", "State", "control", "mean_entropy"]
 
 PREFIX = "asymgrpo/control/"
-VALUES_AT_ONCE = 2**17
 
 
 class Controlled(NamedTuple):
@@ -75,9 +74,7 @@ def control(
         mask: (B, T), non-zero where a token is the model's.
         entropies: (B, T) of the tokens' distributions in nats, where they are known.
     """
-    import torch
-
-    from recipe.asymgrpo.entropy_control.ways import APPLY
+    from recipe.asymgrpo.entropy_control.ways import Rows, apply
 
     own = mask != 0
     entropy = mean_entropy(log_probs, own, entropies)
@@ -89,11 +86,8 @@ def control(
     action, state = act(config, entropy, target, state)
     changed, saturated = advantages, float(action.saturated)
     if action.value:
-        with torch.no_grad():
-            if WAYS[config.way].channels:
-                changed, saturated = _modulated(config, action.value, advantages, log_probs, own)
-            else:
-                changed = APPLY[config.way](config, action.value, advantages, log_probs, own, entropies)
+        changed, at_cap = apply(config, action.value, Rows(advantages, log_probs, own, entropies))
+        saturated = at_cap if WAYS[config.way].channels else saturated
     metrics = {
         "entropy": entropy,
         "error": target.error(entropy),
@@ -102,27 +96,3 @@ def control(
         **{name: level for name, level in zip(("floor", "ceiling"), target, strict=True) if level is not None},
     }
     return Controlled(changed, state, {PREFIX + name: float(value) for name, value in metrics.items()})
-
-
-def _modulated(
-    config: EntropyControlConfig, value: float, advantages: Tensor, log_probs: Tensor, mask: Tensor
-) -> tuple[Tensor, float]:
-    """The advantages, and the share of the changed tokens whose change is all that the cap allows.
-
-    Some rows at a time, so that what is in between stays in the processor's cache: three times as fast.
-    """
-    import torch
-
-    from recipe.asymgrpo.entropy_control.ways import channels
-
-    changed, moved, capped = torch.empty_like(advantages), 0, 0
-    rows_at_once = max(1, VALUES_AT_ONCE // max(advantages.shape[1], 1))
-    for start in range(0, len(advantages), rows_at_once):
-        rows = slice(start, start + rows_at_once)
-        before = advantages[rows]
-        after = channels(config, value, before, log_probs[rows], mask[rows], None)
-        change = (after - before).abs_()
-        moved += int(change.count_nonzero())
-        capped += int((change > before.abs() * (config.modulation_cap * (1 - 1e-3))).sum())
-        changed[rows] = after
-    return changed, capped / moved if moved else 0.0

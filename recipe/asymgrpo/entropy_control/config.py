@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import math
 import numbers
-import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from recipe.asymgrpo.config import PATH as ALGORITHM_PATH
-from recipe.asymgrpo.config import ConfigError, nearest, read
+from recipe.asymgrpo.config import ConfigError, nearest, read, section
 from recipe.asymgrpo.curves import PRESETS
 
 PATH = f"{ALGORITHM_PATH}.entropy_control"
@@ -25,9 +23,10 @@ class Way:
     """A published or own way to move a policy's entropy.
 
     Args:
-        gain: its default `gain`, and what that is; None where it has none.
+        gain: the default of its `gain`; None where it has none.
         channels: it modulates advantages, so `modulation_cap` is its knob.
         arxiv: where it comes from; None for ours.
+        doc: one line for people.
     """
 
     gain: float | None
@@ -168,27 +167,15 @@ class EntropyControlConfig:
         Raises:
             ConfigError: it is not a mapping, has an unknown key, or a value is impossible.
         """
-        section = read(config, "asym_grpo")
-        node = read(section, "entropy_control")
+        of_estimator = read(config, "asym_grpo")
+        node = read(of_estimator, "entropy_control")
         if node is None:
             return node
-        preset = PRESETS.get(str(read(section, "preset")))
+        preset = PRESETS.get(str(read(of_estimator, "preset")))
         if preset is not None and preset.needs_entropy and read(config, "adv_estimator") == "asym_grpo":
             raise ConfigError(
                 f"{PATH} and {ALGORITHM_PATH}.preset={preset.name} would both control the entropy. Leave one out."
             )
         if isinstance(node, cls):
             return node
-        omegaconf = sys.modules.get("omegaconf")  # a DictConfig cannot exist before omegaconf is imported
-        if omegaconf is not None and omegaconf.OmegaConf.is_config(node):
-            node = omegaconf.OmegaConf.to_container(node, resolve=True)
-        knobs = [field.name for field in fields(cls)]
-        if not isinstance(node, Mapping):
-            raise ConfigError(
-                f"{PATH}={node!r} is a {type(node).__name__}. Allowed: a mapping of {', '.join(knobs)}, "
-                f"e.g. +{PATH}.floor=0.5."
-            )
-        for key in node:
-            if key not in knobs:
-                raise ConfigError(f"{PATH}.{key} is not a knob{nearest(key, knobs)}. Allowed: {', '.join(knobs)}.")
-        return cls(**node)
+        return cls(**section(node, PATH, cls, "floor=0.5"))

@@ -1,33 +1,80 @@
-"""What an action does to the advantages of a step: one pure function a way.
+"""What an action does to the advantages of a step: one pure function a way, by rows.
 
-Shapes: B rows, T tokens. Each takes `value` (`rules.Action.value`, above 0 to raise the entropy), the advantages, the
-log-probabilities of the sampled tokens under the policy that sampled (nats), a bool mask of the model's tokens, and
-what is in `EntropyControlConfig`; each returns new (B, T) advantages. Tokens whose log-probability is not finite (top-k
-sampling, masked logits) are left as they are, by all but `filter`, which looks at no token.
+Shapes: B rows, T tokens. Each way takes `value` (`rules.Action.value`, above 0 to raise the entropy) and some rows, and
+returns new advantages for them. Tokens whose log-probability is not finite (top-k sampling, masked logits) are left as
+they are, by all but `filter`, which looks at no token.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from recipe.asymgrpo.entropy_control.config import EntropyControlConfig
+from recipe.asymgrpo.entropy_control.config import WAYS, EntropyControlConfig
 from recipe.asymgrpo.policy_loss import modulate
 
 LIKELY = 0.95
+VALUES_AT_ONCE = 2**17
 
 
-def channels(
-    config: EntropyControlConfig,
-    value: float,
-    advantages: Tensor,
-    log_probs: Tensor,
-    mask: Tensor,
-    entropies: Tensor | None,
-) -> Tensor:
+@dataclass(frozen=True)
+class Rows:
+    """A batch, or some rows of it.
+
+    Args:
+        advantages: (B, T).
+        log_probs: (B, T) of the sampled tokens under the policy that sampled, in nats.
+        mask: (B, T) bool, the model's own tokens.
+        entropies: (B, T) of the tokens' distributions in nats, or None where they are not known.
+    """
+
+    advantages: Tensor
+    log_probs: Tensor
+    mask: Tensor
+    entropies: Tensor | None = None
+
+    @property
+    def known(self) -> Tensor:
+        """(B, T) bool: own tokens with a finite log-probability."""
+        return self.mask & self.log_probs.isfinite()
+
+    @property
+    def likely(self) -> Tensor:
+        """(B, T) bool: of those, the ones of a probability above 0.95."""
+        return self.known & (self.log_probs > math.log(LIKELY))
+
+    def __getitem__(self, rows: slice) -> Rows:
+        entropies = None if self.entropies is None else self.entropies[rows]
+        return Rows(self.advantages[rows], self.log_probs[rows], self.mask[rows], entropies)
+
+
+@torch.no_grad()
+def apply(config: EntropyControlConfig, value: float, batch: Rows) -> tuple[Tensor, float]:
+    """New (B, T) advantages, and of those that changed the share that `modulation_cap` would let change no further.
+
+    Some rows at a time, so that what is in between stays in the processor's cache.
+    """
+    way, bounded = APPLY[config.way], WAYS[config.way].channels
+    if way is weights:  # its authors' mean is over the likely tokens only, those of the whole batch
+        value *= max(float(batch.mask.sum()), 1.0) / max(float(batch.likely.sum()), 1.0)
+    changed, moved, capped = torch.empty_like(batch.advantages), 0, 0
+    rows_at_once = max(1, VALUES_AT_ONCE // max(batch.advantages.shape[1], 1))
+    for start in range(0, len(changed), rows_at_once):
+        part = slice(start, start + rows_at_once)
+        rows = batch[part]
+        changed[part] = after = way(config, value, rows)
+        if bounded:
+            change = (after - rows.advantages).abs_()
+            moved += int(change.count_nonzero())
+            capped += int((change > rows.advantages.abs() * (config.modulation_cap * (1 - 1e-3))).sum())
+    return changed, capped / moved if moved else 0.0
+
+
+def channels(config: EntropyControlConfig, value: float, rows: Rows) -> Tensor:
     """The modulation of `recipe.asymgrpo.policy_loss`, with a coefficient of either sign on the chosen channels.
 
     To first order, -value * (log pi - its response's mean) added to A changes the entropy by + value times the variance
@@ -35,17 +82,10 @@ def channels(
     """
     of_successes = value if config.way in ("successes", "both") else 0.0
     of_failures = -value if config.way in ("failures", "both") else 0.0  # `modulate` blames there
-    return modulate(advantages, log_probs, mask, of_successes, of_failures, config.modulation_cap)
+    return modulate(rows.advantages, rows.log_probs, rows.mask, of_successes, of_failures, config.modulation_cap)
 
 
-def bonus(
-    config: EntropyControlConfig,
-    value: float,
-    advantages: Tensor,
-    log_probs: Tensor,
-    mask: Tensor,
-    entropies: Tensor | None,
-) -> Tensor:
+def bonus(config: EntropyControlConfig, value: float, rows: Rows) -> Tensor:
     """A - value * (log pi + H), where H is the entropy of the token's distribution.
 
     The expectation of -(log pi + H) grad log pi over a token's distribution is the gradient of H: so in the first
@@ -54,67 +94,43 @@ def bonus(
     policy's, and PPO clips it with the rest. Without per-token entropies the mean of -log pi over the response's own
     tokens stands for H: a baseline, so the expectation is as before but for the token's own part in that mean.
     """
-    own = mask & log_probs.isfinite()
+    known, entropies = rows.known, rows.entropies
     if entropies is None:
-        count = own.sum(-1, keepdim=True).clamp(min=1)
-        entropies = -torch.where(own, log_probs, 0.0).sum(-1, keepdim=True) / count
-    return advantages - value * torch.where(own, log_probs + entropies, 0.0).to(advantages.dtype)
+        count = known.sum(-1, keepdim=True).clamp(min=1)
+        entropies = -torch.where(known, rows.log_probs, 0.0).sum(-1, keepdim=True) / count
+    return rows.advantages - value * torch.where(known, rows.log_probs + entropies, 0.0).to(rows.advantages.dtype)
 
 
-def repo(
-    config: EntropyControlConfig,
-    value: float,
-    advantages: Tensor,
-    log_probs: Tensor,
-    mask: Tensor,
-    entropies: Tensor | None,
-) -> Tensor:
+def repo(config: EntropyControlConfig, value: float, rows: Rows) -> Tensor:
     """REPO-R (arXiv 2603.11682): A (1 - zeta log pi) of successes, A (1 + zeta log pi) of failures, signs kept.
 
     log pi is the current policy's there, that of the policy that sampled here; at least -20, as in SkyRL's code of it.
     """
-    known = torch.where(mask & log_probs.isfinite(), log_probs.clamp(min=-20), 0.0).to(advantages.dtype)
-    return advantages * (1 - value * known * advantages.sign()).clamp(min=0)
+    log_probs = torch.where(rows.known, rows.log_probs.clamp(min=-20), 0.0).to(rows.advantages.dtype)
+    return rows.advantages * (1 - value * log_probs * rows.advantages.sign()).clamp(min=0)
 
 
-def weights(
-    config: EntropyControlConfig,
-    value: float,
-    advantages: Tensor,
-    log_probs: Tensor,
-    mask: Tensor,
-    entropies: Tensor | None,
-) -> Tensor:
-    """EntroPIC (arXiv 2511.15248): A - value / h |A| on tokens of a probability above 0.95, h their share of all.
+def weights(config: EntropyControlConfig, value: float, rows: Rows) -> Tensor:
+    """EntroPIC (arXiv 2511.15248): A - value |A| on tokens of a probability above 0.95; its alpha is -value times their
+    share of all tokens, by which `apply` has divided.
 
-    Its alpha is -value. Its code adds a loss of its own that is the mean over those tokens only, hence h; there they
-    are those of the current policy and the ratio is not clipped, here of the policy that sampled, and PPO clips.
+    Its code adds a loss of its own that is the mean over those tokens only, hence the division; there they are those of
+    the current policy and the ratio is not clipped, here of the policy that sampled, and PPO clips.
     """
-    likely = mask & log_probs.isfinite() & (log_probs > math.log(LIKELY))
-    share = float(likely.sum()) / max(float(mask.sum()), 1.0)
-    return torch.where(likely, advantages - value / max(share, 1e-9) * advantages.abs(), advantages)
+    return torch.where(rows.likely, rows.advantages - value * rows.advantages.abs(), rows.advantages)
 
 
-def leave_out(
-    config: EntropyControlConfig,
-    value: float,
-    advantages: Tensor,
-    log_probs: Tensor,
-    mask: Tensor,
-    entropies: Tensor | None,
-) -> Tensor:
+def leave_out(config: EntropyControlConfig, value: float, rows: Rows) -> Tensor:
     """Entrocraft (arXiv 2604.26326, Algorithm 1): 0 for successes (value 1) or failures (value -1).
 
     The others keep their advantages, as in the paper (its code then takes their plain rewards). The paper's mean is
     over those that are left; here, as in its code, over all.
     """
-    return advantages.clamp(max=0) if value > 0 else advantages.clamp(min=0)
+    return rows.advantages.clamp(max=0) if value > 0 else rows.advantages.clamp(min=0)
 
 
-APPLY: dict[str, Callable[..., Tensor]] = {
-    "successes": channels,
-    "failures": channels,
-    "both": channels,
+APPLY: dict[str, Callable[[EntropyControlConfig, float, Rows], Tensor]] = {
+    **{name: channels for name, way in WAYS.items() if way.channels},
     "bonus": bonus,
     "repo": repo,
     "weights": weights,

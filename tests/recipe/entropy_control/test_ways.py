@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recipe.asymgrpo.entropy_control import WAYS, Controlled, EntropyControlConfig, State, control, mean_entropy
-from recipe.asymgrpo.entropy_control.ways import APPLY
+from recipe.asymgrpo.entropy_control import ways as ways_of_control
+from recipe.asymgrpo.entropy_control.ways import APPLY, Rows, apply
 
 POSITIONS, TOKENS, STEP = 3, 4, 1e-4
 every_way = pytest.mark.parametrize("way", WAYS)
@@ -109,7 +110,9 @@ def test_the_bonus_is_the_gradient_of_the_entropy():
     policy = Tabular(3, 1.0)
     config = EntropyControlConfig(way="bonus", floor=5.0, unit="nats")
     shaped = APPLY["bonus"](
-        config, 0.2, torch.zeros_like(policy.advantages), policy.of_tokens, policy.mask != 0, policy.entropies
+        config,
+        0.2,
+        Rows(torch.zeros_like(policy.advantages), policy.of_tokens, policy.mask != 0, policy.entropies),
     )
     logits = policy.logits.clone().requires_grad_()
     (0.2 * policy.entropy_at_positions(logits)).sum().backward()
@@ -125,7 +128,7 @@ def test_repo_by_hand():
     config = EntropyControlConfig(way="repo", floor=5.0, unit="nats")
     advantages = torch.tensor([[2.0, 2.0], [-1.0, -1.0]])
     log_probs = torch.tensor([[-0.5, -0.1], [-0.25, -3.0]])
-    found = APPLY["repo"](config, 1.0, advantages, log_probs, torch.ones(2, 2, dtype=torch.bool), None)
+    found = APPLY["repo"](config, 1.0, Rows(advantages, log_probs, torch.ones(2, 2, dtype=torch.bool)))
     torch.testing.assert_close(found, torch.tensor([[3.0, 2.2], [-0.75, 0.0]]))
 
 
@@ -133,7 +136,7 @@ def test_weights_by_hand():
     config = EntropyControlConfig(way="weights", floor=5.0, unit="nats")
     advantages = torch.tensor([[2.0, 2.0], [-1.0, -1.0]])
     log_probs = torch.tensor([[0.99, 0.5], [0.99, 0.5]]).log()
-    found = APPLY["weights"](config, 0.5, advantages, log_probs, torch.ones(2, 2, dtype=torch.bool), None)
+    found = apply(config, 0.5, Rows(advantages, log_probs, torch.ones(2, 2, dtype=torch.bool)))[0]
     torch.testing.assert_close(found, torch.tensor([[0.0, 2.0], [-2.0, -1.0]]))  # half of the tokens are likely
 
 
@@ -141,7 +144,7 @@ def test_the_filter_by_hand():
     config = EntropyControlConfig(way="filter", floor=5.0, unit="nats")
     advantages = torch.tensor([[2.0, 2.0], [-1.0, -1.0]])
     for value, expected in ((1.0, [[0.0, 0], [-1, -1]]), (-1.0, [[2.0, 2], [0, 0]])):
-        found = APPLY["filter"](config, value, advantages, advantages, advantages != 0, None)
+        found = APPLY["filter"](config, value, Rows(advantages, advantages, advantages != 0))
         torch.testing.assert_close(found, torch.tensor(expected))
 
 
@@ -205,3 +208,16 @@ def test_dtype_and_shape_stay(way, dtype):
     assert found.dtype == dtype
     assert found.shape == (2, 2)
     assert not torch.equal(found, advantages)
+
+
+@every_way
+def test_some_rows_at_a_time_are_all_of_them(way, monkeypatch):
+    """Also what looks at the whole batch, the share of likely tokens."""
+    policy = policy_of(way, 0)
+    config = EntropyControlConfig(way=way, floor=5.0, unit="nats")
+    batch = Rows(policy.advantages, policy.of_tokens, policy.mask != 0, policy.entropies)
+    at_once, share = apply(config, 0.3, batch)
+    monkeypatch.setattr(ways_of_control, "VALUES_AT_ONCE", 7 * POSITIONS)
+    in_parts, share_in_parts = apply(config, 0.3, batch)
+    assert torch.equal(at_once, in_parts)
+    assert share == share_in_parts

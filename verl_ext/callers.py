@@ -1,0 +1,34 @@
+"""What the functions that are calling know and do not hand on: a trainer's objects, and V1's rows."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from types import FrameType
+from typing import Any
+
+
+def frames() -> Iterator[FrameType]:
+    """The calling functions, from the inside out, the one that asks first."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def objects(frame: FrameType) -> list[Any]:
+    """What a function has names for."""
+    return list(frame.f_locals.values())
+
+
+def keys_of(frame: FrameType, rows: int) -> Sequence[str] | None:
+    """Of V1's functions: the keys under which TransferQueue keeps the batch; None where there are not so many."""
+    keys = frame.f_locals.get("batch_keys")
+    return keys if keys is not None and len(keys) == rows else None
+
+
+def transfer_queue(keys: Sequence[str], field: str) -> Any:
+    """A field of these rows of V1's training batch, as a TensorDict; raises what TransferQueue raises without it."""
+    import transfer_queue as tq
+
+    return tq.kv_batch_get(keys=list(keys), partition_id="train", select_fields=[field])
