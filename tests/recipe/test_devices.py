@@ -12,6 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from verl.trainer.ppo.core_algos import agg_loss
 
+from recipe.asymgrpo import policy_loss
 from recipe.asymgrpo.policy_loss import _scalar, loss_and_sums
 
 BATCH_INFO = "batch_num_tokens" in agg_loss.__code__.co_varnames
@@ -85,7 +86,7 @@ ON_THE_HOST = {
 def calls_of(name: str) -> list[tuple[str, str]]:
     """(file, function) of each call of a tensor's method in the algorithm."""
     found = []
-    folder = ROOT / "recipe" / "asymgrpo"
+    folder = Path(policy_loss.__file__).parent  # of the installed package, where that is what is tested
     for path in [*sorted(folder.glob("*.py")), folder / "curves" / "__init__.py"]:
         if path.stem in ("pass_at_k", "doctor"):  # read dumps and machines
             continue

@@ -192,13 +192,16 @@ def test_an_interrupt_while_verl_is_started_stops_it(tmp_path, monkeypatch, numb
             signal.raise_signal(number)
 
     monkeypatch.setattr(train.subprocess, "Popen", Interrupted)
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Both, because where the tests run in the background a shell may have made them ignore Ctrl-C.
+    both = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(one, signal.default_int_handler) for one in both]
     try:
         with pytest.raises(KeyboardInterrupt):
             train.train(tmp_path, 3, 30, command("time.sleep(600)"))
-        assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+        assert signal.getsignal(number) is signal.default_int_handler
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for one, handler in zip(both, before, strict=True):
+            signal.signal(one, handler)
     assert len(started) == 1
     assert not psutil.wait_procs(started, timeout=10)[1]
 
