@@ -25,16 +25,20 @@ Scores = Mapping[str, Mapping[int, float]]
 
 
 def scores_of(
-    study: Study, method: str, measure: Callable[[Result], float], tasks: Collection[str] = tuple(TASKS)
+    study: Study,
+    method: str,
+    measure: Callable[[Result], float],
+    tasks: Collection[str] = tuple(TASKS),
+    group: str = GROUP,
 ) -> dict[str, dict[int, float]]:
     """Of a method's runs; every task has some.
 
     Raises:
         Incomplete: a task has none.
     """
-    found = {task: {s: measure(row) for s, row in study.runs(GROUP, method, task).items()} for task in tasks}
+    found = {task: {s: measure(row) for s, row in study.runs(group, method, task).items()} for task in tasks}
     if not all(found.values()):
-        raise Incomplete(f"no finished run of {LABELS[method]} on each task: run.sh --only {GROUP}")
+        raise Incomplete(f"no finished run of {LABELS[method]} on each task: run.sh --only {group}")
     return found
 
 
@@ -109,39 +113,45 @@ def detectable(differences: Sequence[np.ndarray]) -> float:
     return (normal.inv_cdf(0.975) + normal.inv_cdf(POWER)) * math.sqrt(variance)
 
 
-def aggregate_table(study: Study, tasks: Collection[str] = tuple(TASKS)) -> str:
-    """Every method of the long runs that has some on each task, against GRPO in pass@1 and in pass@32.
+def aggregate_table(
+    study: Study,
+    tasks: Collection[str] = tuple(TASKS),
+    group: str = GROUP,
+    methods: Collection[str] = tuple(LONG_METHODS),
+    baseline: str = BASELINE,
+) -> str:
+    """Every method of a group that has runs on each task, against one of them in pass@1 and in pass@32.
 
     Raises:
-        Incomplete: GRPO or all others have no runs on some task.
+        Incomplete: the baseline or all others have no runs on some task.
     """
     measures = {k: pass_at(k) for k in (1, 32)}
-    baseline = {k: scores_of(study, BASELINE, measure, tasks) for k, measure in measures.items()}
+    reference = {k: scores_of(study, baseline, measure, tasks, group) for k, measure in measures.items()}
     found: dict[str, dict[int, dict[str, dict[int, float]]]] = {}
-    for method in LONG_METHODS:
+    for method in methods:
         try:
-            found[method] = {k: scores_of(study, method, measure, tasks) for k, measure in measures.items()}
+            found[method] = {k: scores_of(study, method, measure, tasks, group) for k, measure in measures.items()}
         except Incomplete:
             continue
-    others = [method for method in found if method != BASELINE]
-    pairs = {k: {method: paired(found[method][k], baseline[k]) for method in others} for k in measures}
+    others = [method for method in found if method != baseline]
+    pairs = {k: {method: paired(found[method][k], reference[k]) for method in others} for k in measures}
     others = [method for method in others if all(len(values) > 1 for values in pairs[1][method])]
     if not others:
-        raise Incomplete(f"no method has two seeds beside GRPO's on each task: run.sh --only {GROUP}")
+        raise Incomplete(f"no method has two seeds beside {LABELS[baseline]}'s on each task: run.sh --only {group}")
     p_values = {k: holm({method: permutation_p(pairs[k][method]) for method in others}) for k in measures}
     rows = []
-    for method in sorted([BASELINE, *others], key=lambda name: -interquartile_mean(found[name][1]).mean):
+    for method in sorted([baseline, *others], key=lambda name: -interquartile_mean(found[name][1]).mean):
         cells = [LABELS[method], str(min(map(len, found[method][1].values())))]
         for k in measures:
             cells.append(interquartile_mean(found[method][k]).text())
-            if method == BASELINE:
+            if method == baseline:
                 cells += ["", "", ""]
                 continue
-            cells.append(probability_of_improvement(found[method][k], baseline[k]).text(2))
+            cells.append(probability_of_improvement(found[method][k], reference[k]).text(2))
             cells.append(f"{p_values[k][method]:.3f}")
             cells.append(f"{detectable(pairs[k][method]):.3f}")
         rows.append(cells)
     header = ["method", "seeds"]
     for k in measures:
-        header += [f"pass@{k}, IQM", "P(better than GRPO)", "p, Holm", "could see"]
+        header += [f"pass@{k}, IQM", f"P(better than {LABELS[baseline]})", "p, Holm", "could see"]
     return table(header, rows)

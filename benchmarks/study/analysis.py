@@ -1,4 +1,4 @@
-"""From `benchmarks/study/results/*.jsonl` to the tables and figures of docs/results.md, and README's table.
+"""From `benchmarks/study/results/*.jsonl` to the tables and figures of docs/results.md, docs/entropy.md and README.md.
 
     python -m benchmarks.study.analysis [--results DIR] [--docs DIR]
 
@@ -14,18 +14,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from benchmarks.study import aggregates, figures, long_tables, sections, tables
+from benchmarks.study import aggregates, control_sections, figures, long_tables, sections, tables
 from benchmarks.study.experiments import TASKS, VERL_TASK, Incomplete
 from benchmarks.study.measures import Study
 from benchmarks.study.results import RESULTS, ROOT, read_results
-
-
-def figure(study: Study, name: str) -> str:
-    group, shows = figures.DRAWN[name]
-    if not study.groups[group]:
-        raise Incomplete("no finished run")
-    return f"![{shows}](results/{name}.png)"
-
 
 BLOCKS: dict[str, Callable[[Study], str]] = {
     "tasks": tables.tasks_table,
@@ -45,11 +37,15 @@ BLOCKS: dict[str, Callable[[Study], str]] = {
     "long-best": long_tables.best_checkpoint_table,
     "quantum-lock": sections.quantum_lock,
     "large-model": sections.large_model,
+    "control-ways": control_sections.ways,
+    "control-fresh": control_sections.fresh,
+    "control-channels": control_sections.channels,
+    "control-careless": control_sections.careless,
     "language-model": tables.language_model_table,
     "reruns": tables.reruns_table,
-    **{f"figure-{name}": partial(figure, name=name) for name in figures.DRAWN},
+    **{f"figure-{name}": partial(figures.shown, name=name) for name in figures.DRAWN if not name.startswith("control")},
 }
-"""What stands between `<!-- begin NAME -->` and `<!-- end NAME -->` in docs/results.md and README.md."""
+"""What stands between `<!-- begin NAME -->` and `<!-- end NAME -->` in docs/results.md, docs/entropy.md and README."""
 
 
 def fill(text: str, study: Study) -> str:
@@ -79,12 +75,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], prog="python -m benchmarks.study.analysis")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument(
-        "--docs", type=Path, default=ROOT / "docs", help="folder of results.md and results/ (figures), below README"
+        "--docs",
+        type=Path,
+        default=ROOT / "docs",
+        help="folder of results.md, entropy.md and results/ (figures), below README",
     )
     options = parser.parse_args(argv)
     try:
         study = Study(read_results(options.results))
-        for page in (options.docs / "results.md", options.docs.parent / "README.md"):
+        for page in (options.docs / "results.md", options.docs / "entropy.md", options.docs.parent / "README.md"):
             page.write_text(fill(page.read_text(encoding="utf-8"), study), encoding="utf-8")
         for path in figures.draw(study, options.docs / "results"):
             print(path)

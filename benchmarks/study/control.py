@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 
 from benchmarks.study.experiments import (
+    FEW_TUNED,
     FRESH,
     LONG_STEPS,
     TUNED,
@@ -68,7 +69,7 @@ def control_levels(results: Sequence[Result]) -> Iterator[Experiment]:
     """The other floors, on the selection prompts, each at its way's step size."""
     rates = _tuned_rates(results)
     others = [method for method in CONTROL_METHODS if method != tuned(method)]
-    for seed, task, method in itertools.product(TUNED, CONTROL_TASKS, others):
+    for seed, task, method in itertools.product(FEW_TUNED, CONTROL_TASKS, others):
         lr, overrides = rates[tuned(method), task], CONTROL_METHODS[method]
         yield Experiment("control_levels", "light", method, overrides, task, seed, lr, LONG_STEPS[task])
 

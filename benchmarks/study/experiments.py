@@ -25,18 +25,19 @@ LARGE_STEPS = 200
 LEARNING_RATES = (2e-4, 4e-4, 8e-4, 1.6e-3)
 LONG_LEARNING_RATES = (1e-4, 2e-4, 4e-4, 8e-4)  # where the best is at an end, that end is moved
 LARGE_LEARNING_RATES = (1e-4, 2e-4, 4e-4)  # as above
+CONTROL_LEARNING_RATES = (2e-4, 4e-4, 8e-4)  # as above
 LOWEST, HIGHEST = 1.25e-5, 3.2e-3
 HOPELESS = 0.1  # pass@1 behind a method's best step size so far: no more seeds, of which one step size's sd is 0.03
 BETAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 COEFFICIENTS = (0.0, 0.1, 0.3, 1.0)
 VERL_TASK = "countdown"
 TUNED, FRESH, FEW = range(1, 4), range(11, 21), range(11, 16)  # seeds: to choose a step size, and to report
-LARGE_TUNED = range(1, 3)
+FEW_TUNED = range(1, 3)
 LONG_GRIDS = {
     "long_grid": (LONG_LEARNING_RATES, TUNED),
-    "large_grid": (LARGE_LEARNING_RATES, LARGE_TUNED),
-    "control_grid": (LONG_LEARNING_RATES, TUNED),
-    "control_800_grid": (LARGE_LEARNING_RATES, LARGE_TUNED),
+    "large_grid": (LARGE_LEARNING_RATES, FEW_TUNED),
+    "control_grid": (CONTROL_LEARNING_RATES, FEW_TUNED),
+    "control_800_grid": (LARGE_LEARNING_RATES, FEW_TUNED),
 }
 LONG_FINALS = ("long_final", "large")
 

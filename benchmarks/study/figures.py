@@ -1,4 +1,4 @@
-"""The figures of docs/results.md, drawn with matplotlib from the results."""
+"""The figures of docs/results.md and docs/entropy.md, drawn with matplotlib from the results."""
 
 from __future__ import annotations
 
@@ -8,8 +8,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.study import long_tables
-from benchmarks.study.experiments import BETAS, LEARNING_RATES, LONG_LEARNING_RATES, OTHER_TASKS, TASKS, Result
+from benchmarks.study import control_figures, long_tables
+from benchmarks.study.experiments import (
+    BETAS,
+    LEARNING_RATES,
+    LONG_LEARNING_RATES,
+    OTHER_TASKS,
+    TASKS,
+    Incomplete,
+    Result,
+)
 from benchmarks.study.measures import TASK_NAMES, WINDOW, Study, accuracy, at_end, last_quarter, pass_at
 from benchmarks.study.methods import LABELS, METHODS
 from recipe.asymgrpo.report.comparison import Band, band, smooth
@@ -36,8 +44,18 @@ DRAWN = {
     "step_sizes": ("grid", "Accuracy by learning rate"),
     "long_curves": ("long_final", "Held-out pass@1, pass@8 and pass@32 along the long runs"),
     "long_step_sizes": ("long_grid", "Countdown, 400 steps: pass@1, pass@8 and pass@32 by learning rate"),
+    "control_frontier": ("control", "pass@32 against pass@1 along the temperature of evaluation, with and without"),
+    "control_robust": ("control_robust", "pass@1 and pass@32 by learning rate, with a floor, a coefficient, nothing"),
 }
 """Of each figure: the group of runs that it needs, and what it shows."""
+
+
+def shown(study: Study, name: str) -> str:
+    """The Markdown of a figure, where its group has runs."""
+    group, shows = DRAWN[name]
+    if not study.groups[group]:
+        raise Incomplete("no finished run")
+    return f"![{shows}](results/{name}.png)"
 
 
 def draw(study: Study, folder: Path) -> list[Path]:
@@ -267,4 +285,6 @@ FIGURES: dict[str, Callable[[Any, Study], Any]] = {
     "language_model": language_model,
     "long_curves": long_curves,
     "long_step_sizes": long_step_sizes,
+    "control_frontier": control_figures.frontier,
+    "control_robust": control_figures.robust,
 }

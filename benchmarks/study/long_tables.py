@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 
 from benchmarks.study.experiments import (
@@ -16,7 +16,7 @@ from benchmarks.study.experiments import (
     long_scores,
 )
 from benchmarks.study.measures import TASK_NAMES, Study, at_end, pass_at
-from benchmarks.study.methods import LABELS, LARGE_METHODS, LONG_METHODS
+from benchmarks.study.methods import LABELS, LARGE_METHODS, LONG_METHODS, LONGER_METHODS
 from benchmarks.study.tables import methods_table, table
 
 SHOWN = ("grpo", "asymgrpo", "modulated_0.3", "maxrl")
@@ -27,7 +27,7 @@ def grid_runs(study: Study, method: str, task: str, grid: str = "long_grid") -> 
     """The finished runs of a method's long grid by step size, those of its whole grid only."""
     runs: dict[float, list[Result]] = {lr: [] for lr in long_scores(study.rows, method, task, grid)}
     for row in study.groups[grid]:
-        if (row["method"], row["task"], tuple(row["overrides"])) == (method, task, LONG_METHODS[method]):
+        if (row["method"], row["task"], tuple(row["overrides"])) == (method, task, LONGER_METHODS[method]):
             runs.setdefault(row["lr"], []).append(row)
     return runs
 
@@ -52,11 +52,11 @@ def _passes(rows: list[Result]) -> str:
     return " / ".join(_mean(rows, pass_at(k)) for k in (1, 8, 32))
 
 
-def grid_table(study: Study, task: str, grid: str = "long_grid") -> str:
+def grid_table(study: Study, task: str, grid: str = "long_grid", methods: Collection[str] = tuple(LONG_METHODS)) -> str:
     """pass@1 / @8 / @32 on the selection prompts by step size, means over the seeds so far; bold: the best pass@1."""
-    rates = sorted({lr for method in LONG_METHODS for lr in grid_runs(study, method, task, grid)})
+    rates = sorted({lr for method in methods for lr in grid_runs(study, method, task, grid)})
     rows = []
-    for method in LONG_METHODS:
+    for method in methods:
         runs = grid_runs(study, method, task, grid)
         try:
             best = best_so_far(study, method, task, grid)[0]

@@ -110,3 +110,15 @@ LABELS = {
     "grpo_modulated_0.3": "GRPO + modulated 0.3",
     "asymgrpo_entropy_bonus_10": "AsymGRPO + entropy bonus 0.01",
 }
+LABELS |= {
+    f"{base}_{way}_{floor}": f"{LABELS[base]}, {way} {floor}"
+    for base in BASES
+    for way in WAYS
+    for floor in dict.fromkeys((*FLOORS, *CHANNEL_FLOORS))
+}
+LABELS["asymgrpo_modulated_0.3"] = LABELS["modulated_0.3"]
+LABELS |= {
+    name: f"GRPO + entropy bonus {bonus}{words}"
+    for bonus in ("0.05", "0.1")
+    for name, words in ((f"grpo_bonus_{bonus}", ""), (f"grpo_bonus_{bonus}_ceiling", ", ceiling 1"))
+}

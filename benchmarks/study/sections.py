@@ -19,12 +19,12 @@ PASSES = (
 FRESH = "Fresh seeds, test prompts, each method at the step size that the table above has in bold:"
 
 
-def _joined(study: Study, heading: str, parts: Sequence[Part]) -> str:
+def joined(study: Study, heading: str, parts: Sequence[Part]) -> str:
     """The heading and the parts whose tables have results, each with its sentence before it; "" without any."""
     found = []
     for words, make in parts:
         try:
-            found.append(f"{words}\n\n{make(study)}")
+            found.append(f"{words}\n\n{make(study)}".strip())
         except Incomplete:
             continue
     return "\n\n".join([heading, *found]) if found else ""
@@ -46,7 +46,7 @@ def quantum_lock(study: Study) -> str:
         (FRESH, partial(long_tables.final_table, task=task)),
         ("Over all three tasks, as above over two:", partial(aggregates.aggregate_table, tasks=tuple(LONG_TASKS))),
     ]
-    return _joined(study, heading, parts)
+    return joined(study, heading, parts)
 
 
 def large_model(study: Study) -> str:
@@ -58,16 +58,17 @@ def large_model(study: Study) -> str:
     )
     parts: list[Part] = [
         (PASSES, partial(long_tables.grid_table, task=LARGE_TASK, grid="large_grid")),
-        (FRESH, partial(_of_large, make=partial(methods_table, group="large", task=LARGE_TASK))),
+        (FRESH, partial(of_group, group="large", make=partial(methods_table, group="large", task=LARGE_TASK))),
         (
             f"Against GRPO, beside the small model's {LONG_STEPS[LARGE_TASK]} steps; paired by seed:",
-            partial(_of_large, make=long_tables.scale_table),
+            partial(of_group, group="large", make=long_tables.scale_table),
         ),
     ]
-    return _joined(study, heading, parts)
+    return joined(study, heading, parts)
 
 
-def _of_large(study: Study, make: Callable[[Study], str]) -> str:
-    if not study.groups["large"]:
-        raise Incomplete("no finished run: run.sh --only large")
+def of_group(study: Study, group: str, make: Callable[[Study], str]) -> str:
+    """What `make` makes, where the group has runs."""
+    if not study.groups[group]:
+        raise Incomplete(f"no finished run: run.sh --only {group}")
     return make(study)

@@ -14,7 +14,6 @@ from benchmarks.study.experiments import (
     LARGE_MODEL,
     LARGE_TASK,
     LEARNING_RATES,
-    LONG_FINALS,
     LONG_TASKS,
     SUPERSEDED,
     TASKS,
@@ -25,7 +24,7 @@ from benchmarks.study.experiments import (
 )
 from benchmarks.study.groups import GROUPS
 from benchmarks.study.measures import TASK_NAMES, WINDOW, Study, accuracy, at_end, pass_at, whole
-from benchmarks.study.methods import HEADLINE, LABELS, LONG_METHODS, METHODS
+from benchmarks.study.methods import HEADLINE, LABELS, LONGER_METHODS, METHODS
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -69,7 +68,7 @@ def claims_table(study: Study) -> str:
 def methods_table(study: Study, group: str, task: str) -> str:
     """Every method of a group, each at its own step size."""
     found = []
-    for method in LONG_METHODS if group in LONG_FINALS else METHODS:
+    for method in METHODS if group in ("final", "verl") else LONGER_METHODS:
         runs = study.runs(group, method, task)
         failed = sum((r["group"], r["method"], r["task"]) == (group, method, task) for r in study.failed)
         if not runs:

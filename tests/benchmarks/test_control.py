@@ -7,9 +7,10 @@ import pytest
 
 pytest.importorskip("transformers")
 
-from benchmarks.study import control, engines, light, methods
+from benchmarks.study import control, control_sections, control_tables, engines, figures, light, methods
 from benchmarks.study.experiments import Incomplete, best_lr
 from benchmarks.study.groups import GROUPS
+from benchmarks.study.measures import Study
 from recipe.asymgrpo.data import procedural_rows
 from recipe.asymgrpo.entropy_control import WAYS, EntropyControlConfig
 
@@ -27,10 +28,12 @@ def rows():
     return procedural_rows(train_size=128, val_size=64, task="chain_sum")
 
 
-def finished(experiment, pass_at):
+def finished(experiment, pass_at, **more):
     fields = {name: getattr(experiment, name) for name in experiment.__dataclass_fields__}
     values = dict(zip(("1", "8", "32"), pass_at, strict=True))
-    return {**fields, "config_hash": experiment.config_hash, "val_acc": pass_at[0], "pass_at": values}
+    row = {**fields, "config_hash": experiment.config_hash, "val_acc": pass_at[0], "pass_at": values}
+    row |= {"last": {"entropy": 0.3, "none_solved": 0.1, "length": 9.0}, "update_kl": 0.01, "curve": [0.5] * 40}
+    return row | {"series": {"entropy": [0.3] * 40, "none_solved": [0.1] * 40}} | more
 
 
 def of_group(name, results, score=lambda e: 0.6 if e.lr == 4e-4 else 0.3):
@@ -132,3 +135,91 @@ def test_a_temperature_sharpens_what_is_sampled(base, rows):
     assert light.evaluate(policy, rows["val"], 8, (1, 8)) == found[2]
     assert found[0]["1"] == pytest.approx(found[0]["8"], abs=0.03)  # nearly greedy: the same answer each time
     assert found[0]["1"] > found[1]["1"] > found[2]["1"] > found[3]["1"]
+
+
+# Tables
+
+
+def channel_rows(results, reach, effect):
+    """At the same entropy, successes solve more by `effect`; `reach` is the entropy at a floor, by channel."""
+    rows = []
+    for e in GROUPS["control_channel"](results):
+        _, channel, floor = e.method.split("_")
+        entropy = reach[channel] * float(floor) + 0.001 * (e.seed % 3)
+        score = 0.7 - 0.5 * entropy + effect * (channel == "successes")
+        hot = {f"{t:g}": {"1": score - 0.1, "8": 0.9, "32": score + 0.1} for t in control.TEMPERATURES}
+        rows.append(finished(e, (score, 0.9, score + 0.2), last={"entropy": entropy}, pass_at_temperature=hot))
+    return rows
+
+
+@pytest.mark.parametrize("effect", [0.0, 0.05])
+def test_channels_are_compared_at_equal_entropy(results, effect):
+    """Failures and both end at a higher entropy for the same floor, which is no merit of the channel."""
+    study = Study(channel_rows(results, {"successes": 0.4, "failures": 0.6, "both": 0.7}, effect))
+    # From the largest least entropy, 0.7 * 0.3, to the least largest, 0.4 * 0.6.
+    assert control_tables.equal_entropy(study, "grpo") == pytest.approx(0.225, abs=0.002)
+    lines = control_tables.channel_table(study).splitlines()[2:]
+    assert len(lines) == 2 * 2 * 3 * 2
+    for line in lines:
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        assert float(cells[4].split()[0]) == pytest.approx(effect, abs=2e-3)
+        assert cells[5] == "10"
+        assert (float(cells[6]) < 0.05) == (effect > 0)
+
+
+def test_channels_that_share_no_entropy_are_not_compared(results):
+    study = Study(channel_rows(results, {"successes": 0.2, "failures": 0.9, "both": 0.9}, 0.1))
+    with pytest.raises(Incomplete, match=r"no entropy that all channels reach \(successes 0.06 to 0.12"):
+        control_tables.channel_table(study)
+    assert "*Not comparable: GRPO: no entropy" in control_sections.channels(study)
+    assert control_sections.channels(Study([])) == ""
+
+
+def reported(results, gain):
+    """Under control pass@32 is what the base has at temperature 1.3, and `gain` more; pass@1 as the base's."""
+    rows = []
+    for e in GROUPS["control"](results):
+        plus, noise = (0.0 if e.method in methods.BASES else gain), e.seed / 1000
+        at = {"0.6": {"1": 0.6 + noise, "8": 0.8, "32": 0.8 + plus}, "1.3": {"1": 0.4, "8": 0.9, "32": 0.95 + plus}}
+        own = 0.9 if e.method in methods.BASES else 0.94 + plus
+        rows.append(finished(e, (0.5 + noise, 0.9, own), pass_at_temperature=at))
+    return rows
+
+
+@pytest.mark.parametrize("gain", [0.0, 0.03])
+def test_a_floor_has_to_give_more_than_a_temperature(results, gain):
+    study = Study(reported(results, gain))
+    lines = control_tables.more_than_a_temperature_table(study).splitlines()[2:]
+    assert len(lines) == 2 * 6 * 2
+    for line in lines:
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        assert float(cells[4].split()[0]) == (gain if cells[2] == "pass@32" else 0)
+        assert cells[3] == ("0.6 and 0.6" if cells[2] == "pass@1" else "1.3 and 1.3")
+    page = control_sections.fresh(study)
+    assert page.count("against GRPO:") == page.count("against AsymGRPO:") == 1
+    assert "800 steps" not in page
+    assert control_sections.fresh(Study([])) == ""
+
+
+def test_tables_show_what_is_there(results):
+    assert control_sections.ways(Study([])) == control_sections.careless(Study([])) == ""
+    page = control_sections.ways(Study(results))
+    assert page.count("\n| GRPO, successes |") == page.count("\n| AsymGRPO, filter |") == 2
+    assert "0.700 / 0.900 / 0.950, H 0.30 (2)" in page
+    rows = of_group("control_explosion", results)
+    for e in GROUPS["control_robust"](results):
+        score = {"grpo": {8e-4: 0.5, 1.6e-3: 0.2}}.get(e.method, {}).get(e.lr, 0.6)
+        rows.append(finished(e, (score, 0.9, 0.95)))
+    page = control_sections.careless(Study([*results, *rows]))
+    assert "| GRPO + entropy bonus 0.1, ceiling 1 | 3 |" in page
+    (line,) = (line for line in page.splitlines() if line.startswith("| GRPO | 0.6"))
+    assert line.endswith("0.200 / 0.900 / 0.950 (10) | 0.400 |")
+
+
+def test_figures_are_drawn_where_there_are_runs(results, tmp_path):
+    robust = [finished(e, (0.6 + e.seed / 1000, 0.9, 0.95)) for e in GROUPS["control_robust"](results)]
+    study = Study([*reported(results, 0.03), *robust])
+    assert {path.name for path in figures.draw(study, tmp_path)} == {"control_frontier.png", "control_robust.png"}
+    for name, page in (("frontier", control_sections.fresh(study)), ("robust", control_sections.careless(study))):
+        assert (tmp_path / f"control_{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert f"](results/control_{name}.png)" in page

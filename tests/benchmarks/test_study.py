@@ -18,6 +18,7 @@ yaml = pytest.importorskip("yaml")
 
 from benchmarks.study import (  # noqa: E402
     analysis,
+    control,
     engines,
     experiments,
     light,
@@ -590,7 +591,7 @@ def test_engines_are_compared_where_both_have_run():
     assert tables.agreement_table(one).splitlines()[2].endswith("| 0.611 (1) | 0.500 (10) | +0.111 |  |  |")
 
 
-@pytest.mark.parametrize(("name", "tables"), [("docs/results.md", 20), ("README.md", 1)])
+@pytest.mark.parametrize(("name", "tables"), [("docs/results.md", 20), ("docs/entropy.md", 4), ("README.md", 1)])
 def test_the_committed_pages_are_what_the_committed_results_give(name, tables):
     page = (ROOT / name).read_text()
     assert page.count("<!-- begin ") >= tables
@@ -619,8 +620,9 @@ def test_committed_results_are_whole():
         assert row["engine"] in ("verl", "light")
         if not row.get("error"):
             assert 0 <= row["val_acc"] <= 1
-            short = dict.fromkeys(("long_final", *SUPERSEDED), engines.EVERY)
-            every = {"long_grid": 0, **short}.get(row["group"], 1)
+            short = dict.fromkeys((*experiments.LONG_FINALS, *control.AT_LENGTH, *SUPERSEDED), engines.EVERY)
+            none = dict.fromkeys((*experiments.LONG_GRIDS, *control.IN_SHORT), 0)
+            every = {**none, **short}.get(row["group"], 1)
             assert row["group"] not in SUPERSEDED or "series" not in row
             assert len(row["curve"]) == (row["steps"] // every if every else 0)
-            assert row["lr"] in (*LEARNING_RATES, 5e-6) or row["group"].startswith("long_")
+            assert row["lr"] in (*LEARNING_RATES, 5e-6) or row["group"].startswith(("long_", "large", "control"))

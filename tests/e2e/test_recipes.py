@@ -100,9 +100,8 @@ ONE_GPU = ["run_qwen2_5_0_5b_1gpu", "run_qwen2_5_3b_lora_1gpu"]
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize(
-    "script", ["run_qwen_7b", *(pytest.param(name, marks=pytest.mark.slow) for name in [*OTHERS, *ONE_GPU])]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("script", ["run_qwen_7b", *OTHERS, *ONE_GPU])
 def test_killed_and_resumed(script, out):
     run = out / script / "paper-seed1"
     kill_after_first_checkpoint(start(script, out=out, STEPS="3", TEST_FREQ="3"), run)
@@ -134,15 +133,25 @@ def test_what_lora_has_learned_is_evaluated(out):
     assert "gsm8k: 6 problems  pass@1 0.000" in finish(start("eval", str(run), out=out))
 
 
+MATH_1_5B = "run_qwen2_5_math_1_5b"
+
+
 @pytest.mark.e2e
-@pytest.mark.parametrize("killed", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_a_row_of_the_papers_table_is_trained_and_evaluated(killed, out):
-    """And with it run_qwen2_5_math_1_5b.sh, the script that the row runs."""
+@pytest.mark.parametrize(
+    ("script", "killed"),
+    [
+        ("run_qwen_7b", True),
+        pytest.param(MATH_1_5B, True, marks=pytest.mark.slow),
+        pytest.param(MATH_1_5B, False, marks=pytest.mark.slow),
+    ],
+)
+def test_a_row_of_the_papers_table_is_trained_and_evaluated(script, killed, out):
+    """And with it the script that the row runs."""
     seed = "3" if killed else "1"
-    knobs = {"RECIPE": "run_qwen2_5_math_1_5b", "ROWS": "grpo_clip_higher", "SEED": seed}
+    knobs = {"RECIPE": script, "ROWS": "grpo_clip_higher", "SEED": seed}
     knobs |= {"STEPS": "3", "TEST_FREQ": "3"} if killed else {"STEPS": "2", "TEST_FREQ": "1"}
     name, last = f"grpo_clip_higher-seed{seed}", int(knobs["STEPS"])
-    run = out / "run_qwen2_5_math_1_5b" / name
+    run = out / script / name
     if killed:
         kill_after_first_checkpoint(start("paper_table", out=out, **knobs), run)
     output = finish(start("paper_table", out=out, **knobs))

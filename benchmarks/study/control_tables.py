@@ -1,0 +1,235 @@
+"""The tables of the groups of the entropy control."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from benchmarks.study import aggregates, long_tables
+from benchmarks.study.control import CONTROL_TASKS, ROBUST, STEP_SIZES, TASK, TEMPERATURES, tuned
+from benchmarks.study.experiments import Incomplete, Result
+from benchmarks.study.measures import TASK_NAMES, Estimate, Study, accuracy, pass_at
+from benchmarks.study.methods import (
+    BASES,
+    CHANNEL_FLOORS,
+    CHANNELS,
+    FLOORS,
+    LABELS,
+    LONGER_METHODS,
+    WAYS,
+)
+from benchmarks.study.tables import table
+
+EVERY_TEMPERATURE = sorted((*TEMPERATURES, 1.0))
+KS = (1, 8, 32)
+
+
+def at_temperature(k: int, temperature: float) -> Callable[[Result], float]:
+    """pass@k where the evaluation samples at this temperature."""
+    if temperature == 1:
+        return pass_at(k)
+    return lambda row: row["pass_at_temperature"][f"{temperature:g}"][str(k)]
+
+
+def last(name: str) -> Callable[[Result], float]:
+    """Of the last 20 steps, in the groups whose curves are not kept."""
+    return lambda row: row["last"][name]
+
+
+def _mean(rows: Iterable[Result], measure: Callable[[Result], float], digits: int = 3) -> str:
+    return f"{statistics.fmean(map(measure, rows)):.{digits}f}"
+
+
+def _passes(rows: Sequence[Result]) -> str:
+    return " / ".join(_mean(rows, pass_at(k)) for k in KS)
+
+
+def controlled(study: Study, group: str = "control") -> list[str]:
+    """The methods of a group with fresh seeds, in the study's order."""
+    there = {row["method"] for row in study.groups[group]}
+    return [method for method in LONGER_METHODS if method in there]
+
+
+def levels_table(study: Study, task: str) -> str:
+    """Every way at every floor, at the way's step size: pass@1 / @8 / @32 and the entropy of the last steps."""
+    rows = []
+    for base in BASES:
+        for way in WAYS:
+            cells = []
+            for floor in FLOORS:
+                method = f"{base}_{way}_{floor}"
+                try:
+                    found = (
+                        long_tables.best_so_far(study, method, task, "control_grid")[1]
+                        if method == tuned(method)
+                        else list(study.runs("control_levels", method, task).values())
+                    )
+                except Incomplete:
+                    found = []
+                cells.append(f"{_passes(found)}, H {_mean(found, last('entropy'), 2)} ({len(found)})" if found else "")
+            if any(cells):
+                rows.append([f"{LABELS[base]}, {way}", *cells])
+    if not rows:
+        raise Incomplete("no finished run: run.sh --only control_grid control_levels")
+    return table(("", *(f"floor {floor}" if floor != "fall" else "from 1 to 0.4" for floor in FLOORS)), rows)
+
+
+def frontier_table(study: Study, task: str) -> str:
+    """pass@1 / pass@32 by the temperature of evaluation."""
+    rows = []
+    for method in controlled(study):
+        runs = list(study.runs("control", method, task).values())
+        if runs:
+            cells = [" / ".join(_mean(runs, at_temperature(k, t)) for k in (1, 32)) for t in EVERY_TEMPERATURE]
+            rows.append([LABELS[method], str(len(runs)), *cells])
+    if not rows:
+        raise Incomplete("no finished run: run.sh --only control")
+    return table(("method", "seeds", *(f"temperature {t:g}" for t in EVERY_TEMPERATURE)), rows)
+
+
+def best_temperature(study: Study, method: str, task: str, k: int) -> float:
+    """Of evaluation, by the mean over the seeds."""
+    runs = list(study.runs("control", method, task).values())
+    if not runs:
+        raise Incomplete(f"{LABELS[method]} has no finished run on {task}: run.sh --only control")
+    return max(EVERY_TEMPERATURE, key=lambda t: statistics.fmean(map(at_temperature(k, t), runs)))
+
+
+def more_than_a_temperature_table(study: Study) -> str:
+    """Each method minus its base, both at the temperature of evaluation that is best for them, for each k: what a floor
+    gives that a temperature would not have given. Paired by seed; p by Holm over the rows of a task and k."""
+    rows = []
+    for task in CONTROL_TASKS:
+        found: dict[tuple[str, int], tuple[Estimate, float, str]] = {}
+        for method in controlled(study):
+            base = method.split("_")[0]
+            if method == base or not study.paired("control", method, base, task):
+                continue
+            for k in (1, 32):
+                own, other = (best_temperature(study, name, task, k) for name in (method, base))
+                a, b = study.runs("control", method, task), study.runs("control", base, task)
+                seeds = study.paired("control", method, base, task)
+                values = [at_temperature(k, own)(a[seed]) - at_temperature(k, other)(b[seed]) for seed in seeds]
+                p = aggregates.permutation_p([np.array(values)])
+                found[method, k] = Estimate.of(values), p, f"{own:g} and {other:g}"
+        for k in (1, 32):
+            corrected = aggregates.holm({method: p for (method, at), (_, p, _) in found.items() if at == k})
+            for method, p in corrected.items():
+                estimate, _, temperatures = found[method, k]
+                difference = f"{LABELS[method]} minus {LABELS[method.split('_')[0]]}"
+                cells = [temperatures, estimate.text(sign=True), str(estimate.seeds), f"{p:.3f}"]
+                rows.append([TASK_NAMES[task], difference, f"pass@{k}", *cells])
+    if not rows:
+        raise Incomplete("no method beside its base: run.sh --only control")
+    return table(("task", "", "", "temperatures", "difference", "seeds", "p, Holm"), rows)
+
+
+def equal_entropy(study: Study, base: str) -> float:
+    """The entropy, in nats, in the middle of those that all channels reach: where they are compared.
+
+    Raises:
+        Incomplete: there is none, or not all floors have runs.
+    """
+    reached = []
+    for channel in CHANNELS:
+        by_floor = [study.runs("control_channel", f"{base}_{channel}_{floor}", TASK) for floor in CHANNEL_FLOORS]
+        if not all(by_floor):
+            raise Incomplete(f"{LABELS[base]} on {channel} has floors without a run: run.sh --only control_channel")
+        means = [statistics.fmean(map(last("entropy"), runs.values())) for runs in by_floor]
+        reached.append((min(means), max(means)))
+    low, high = max(least for least, _ in reached), min(most for _, most in reached)
+    if low > high:
+        words = "; ".join(f"{c} {a:.2f} to {b:.2f}" for c, (a, b) in zip(CHANNELS, reached, strict=True))
+        raise Incomplete(f"{LABELS[base]}: no entropy that all channels reach ({words} nats)")
+    return (low + high) / 2
+
+
+def at_entropy(
+    study: Study, base: str, channel: str, entropy: float, measure: Callable[[Result], float]
+) -> dict[int, float]:
+    """By seed, what the measure is at this measured entropy: on the least-squares line through the seed's floors."""
+    points: dict[int, list[tuple[float, float]]] = {}
+    for floor in CHANNEL_FLOORS:
+        for seed, row in study.runs("control_channel", f"{base}_{channel}_{floor}", TASK).items():
+            points.setdefault(seed, []).append((last("entropy")(row), measure(row)))
+    found = {}
+    for seed, pairs in points.items():
+        if len(pairs) == len(CHANNEL_FLOORS):
+            line = statistics.linear_regression(*zip(*pairs, strict=True))
+            found[seed] = line.intercept + line.slope * entropy
+    return found
+
+
+def channel_table(study: Study) -> str:
+    """Successes minus failures, and minus both, at equal measured entropy. Paired by seed; p by Holm over the table."""
+    found: dict[str, tuple[list[str], Estimate]] = {}
+    p_values: dict[str, float] = {}
+    for base in BASES:
+        entropy = equal_entropy(study, base)
+        for other in CHANNELS[1:]:
+            for temperature in EVERY_TEMPERATURE:
+                for k in (1, 32):
+                    measure = at_temperature(k, temperature)
+                    a, b = (at_entropy(study, base, c, entropy, measure) for c in (CHANNELS[0], other))
+                    values = [a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())]
+                    name = f"{base} {other} {temperature} {k}"
+                    cells = [f"{LABELS[base]}, H {entropy:.3f}", f"{CHANNELS[0]} minus {other}", f"{temperature:g}"]
+                    found[name] = [*cells, f"pass@{k}"], Estimate.of(values)
+                    p_values[name] = aggregates.permutation_p([np.array(values)])
+    corrected = aggregates.holm(p_values)
+    rows = [
+        [*cells, estimate.text(sign=True), str(estimate.seeds), f"{corrected[name]:.3f}"]
+        for name, (cells, estimate) in found.items()
+    ]
+    return table(("at this entropy of the last steps", "", "temperature", "", "difference", "seeds", "p, Holm"), rows)
+
+
+def reached_table(study: Study) -> str:
+    """The entropy that each channel reached at each floor, and what it solved there."""
+    rows = []
+    for base in BASES:
+        for channel in CHANNELS:
+            cells = []
+            for floor in CHANNEL_FLOORS:
+                runs = list(study.runs("control_channel", f"{base}_{channel}_{floor}", TASK).values())
+                cells.append(f"H {_mean(runs, last('entropy'))}: {_passes(runs)} ({len(runs)})" if runs else "")
+            if any(cells):
+                rows.append([f"{LABELS[base]}, {channel}", *cells])
+    if not rows:
+        raise Incomplete("no finished run: run.sh --only control_channel")
+    return table(("", *(f"floor {floor}" for floor in CHANNEL_FLOORS)), rows)
+
+
+def explosion_table(study: Study) -> str:
+    """Entropy bonuses that are too large, with a ceiling and without."""
+    names = dict.fromkeys(sorted(row["method"] for row in study.groups["control_explosion"]))
+    rows = []
+    for name in names:
+        runs = list(study.runs("control_explosion", name, TASK).values())
+        cells = [_mean(runs, last(measure)) for measure in ("entropy", "none_solved", "length")]
+        rows.append([LABELS[name], str(len(runs)), _passes(runs), *cells])
+    if not rows:
+        raise Incomplete("no finished run: run.sh --only control_explosion")
+    return table(("", "seeds", "pass@1 / @8 / @32", "entropy", "none solved", "length, tokens"), rows)
+
+
+def robust_runs(study: Study, method: str) -> dict[float, list[Result]]:
+    """By step size."""
+    rows = [row for row in study.groups["control_robust"] if row["method"] == method]
+    return {lr: [row for row in rows if row["lr"] == lr] for lr in STEP_SIZES}
+
+
+def robust_table(study: Study) -> str:
+    """Every step size; the last column is what the worst of them costs in pass@1, against the method's best."""
+    rows = []
+    for method in ROBUST:
+        runs = robust_runs(study, method)
+        means = [statistics.fmean(map(accuracy, found)) for found in runs.values() if found]
+        if means:
+            cells = [f"{_passes(found)} ({len(found)})" if found else "" for found in runs.values()]
+            rows.append([LABELS[method], *cells, f"{max(means) - min(means):.3f}"])
+    if not rows:
+        raise Incomplete("no finished run: run.sh --only control_robust")
+    return table(("", *(f"lr {lr:g}" for lr in STEP_SIZES), "best minus worst, pass@1"), rows)
