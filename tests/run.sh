@@ -2,6 +2,7 @@
 # Lint, types and tests, in an environment of its own (.venv, made when missing) or in the one named in VENV.
 #
 #   bash tests/run.sh                     lint, types, all unit tests on all cores, then trainings through verl's trainer
+#   bash tests/run.sh --ci                and the tests marked ci: half as long again
 #   bash tests/run.sh --all               and the tests marked slow: hours
 #   bash tests/run.sh -m "not e2e"        arguments go to pytest
 set -euo pipefail
@@ -17,11 +18,12 @@ fi
 "$VENV/bin/python" -m ruff check .
 "$VENV/bin/python" -m ruff format --check .
 "$VENV/bin/python" -m mypy
-if [ $# -gt 0 ] && [ "$1" != --all ]; then
-    exec "$VENV/bin/python" -m pytest "$@"
-fi
-slow=" and not slow"
-[ "${1:-}" != --all ] || slow=""
+case ${1:-} in
+    "") left_out=" and not slow and not ci" ;;
+    --ci) left_out=" and not slow" ;;
+    --all) left_out="" ;;
+    *) exec "$VENV/bin/python" -m pytest "$@" ;;
+esac
 # A training takes all cores, so trainings run one at a time; what is judged by its time does not run beside them.
-"$VENV/bin/python" -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not e2e$slow"
-exec "$VENV/bin/python" -m pytest -m "e2e$slow"
+"$VENV/bin/python" -m pytest -n auto --maxprocesses 4 --dist worksteal -m "not e2e$left_out"
+exec "$VENV/bin/python" -m pytest -m "e2e$left_out"

@@ -166,6 +166,7 @@ assert not [name for name in sys.modules if name.startswith("verl.")]
 """
 
 
+@pytest.mark.ci
 def test_torch_alone_is_enough(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_VERL, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False

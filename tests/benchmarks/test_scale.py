@@ -22,6 +22,7 @@ def test_estimate_separates_rows_and_tokens():
     assert f"{65536 * (90 + 4 * 8192) / 2**30:.2f} GiB in the driver" in text
 
 
+@pytest.mark.ci
 def test_a_small_run(capsys, monkeypatch, tmp_path):
     # The estimator returns 4 bytes a token and holds little else, whatever the number of rows.
     costs = [scale.of_estimator(rows, tokens=64, repeats=1) for rows in (1_000, 10_000)]

@@ -162,6 +162,7 @@ def covariances(data: dict) -> list[float]:
 
 
 @pytest.mark.e2e
+@pytest.mark.ci
 def test_legacy_trainer_logs_the_same(out):
     finish(start(out, "trainer.use_v1=False", STEPS="2", SEED="3"))
     (run,) = (out / "small").glob("asymgrpo-*-seed3")

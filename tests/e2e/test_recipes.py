@@ -100,8 +100,13 @@ ONE_GPU = ["run_qwen2_5_0_5b_1gpu", "run_qwen2_5_3b_lora_1gpu"]
 
 
 @pytest.mark.e2e
-@pytest.mark.slow
-@pytest.mark.parametrize("script", ["run_qwen_7b", *OTHERS, *ONE_GPU])
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param("run_qwen_7b", marks=pytest.mark.ci),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in [*OTHERS, *ONE_GPU]),
+    ],
+)
 def test_killed_and_resumed(script, out):
     run = out / script / "paper-seed1"
     kill_after_first_checkpoint(start(script, out=out, STEPS="3", TEST_FREQ="3"), run)
@@ -142,7 +147,7 @@ MATH_1_5B = "run_qwen2_5_math_1_5b"
     [
         ("run_qwen_7b", True),
         pytest.param(MATH_1_5B, True, marks=pytest.mark.slow),
-        pytest.param(MATH_1_5B, False, marks=pytest.mark.slow),
+        pytest.param(MATH_1_5B, False, marks=pytest.mark.ci),
     ],
 )
 def test_a_row_of_the_papers_table_is_trained_and_evaluated(script, killed, out):

@@ -105,15 +105,26 @@ def run(layouts, calls, seed, caplog):
     assert "recompile_limit" not in caplog.text
 
 
+FIRST = ("token-mean", torch.float32, torch.bool, False)
+
+
+def test_one_layout_with_every_clip(caplog):
+    """One clip after the other, without counts and with them."""
+    for number, clip in enumerate(CLIPS):
+        check(3, FIRST, clip, KNOBS[number % len(KNOBS)], None)
+    run([FIRST], 8, 0, caplog)
+
+
+@pytest.mark.ci
 def test_any_order_in_one_process(caplog):
     """Each dtype and mask type, with and without weights and counts."""
     layouts = [
-        ("token-mean", torch.float32, torch.bool, False),
+        FIRST,
         ("seq-mean-token-sum-norm", torch.float64, torch.int64, True),
         ("seq-mean-token-mean", torch.bfloat16, torch.float32, True),
     ]
     for number, clip in enumerate(CLIPS):
-        check(3, layouts[0], clip, KNOBS[number % len(KNOBS)], None)
+        check(3, FIRST, clip, KNOBS[number % len(KNOBS)], None)
     run(layouts, 8, 0, caplog)
 
 

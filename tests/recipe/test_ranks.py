@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 import torch
 
 RANKS = 4
@@ -51,6 +52,7 @@ def work(rank: int, store: str) -> None:
     distributed.destroy_process_group()
 
 
+@pytest.mark.ci
 def test_no_communication_is_added(tmp_path):
     store = tmp_path / "store"
     done = subprocess.run([sys.executable, __file__, store], capture_output=True, text=True, timeout=300, check=False)

@@ -223,6 +223,7 @@ run_ppo(OmegaConf.load("composed.yaml"), TaskRunner)
 """
 
 
+@pytest.mark.ci
 def test_it_registers_in_verls_task_runner(verl, environment, composed):
     """On a cluster that was started without the variables, where only the configuration can carry them."""
     import json

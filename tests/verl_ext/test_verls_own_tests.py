@@ -44,6 +44,7 @@ def outcomes(out: Path, env: dict[str, str]) -> dict[str, str]:
     return found
 
 
+@pytest.mark.ci
 @pytest.mark.skipif(not verls_tests(), reason="this verl was installed without its tests")
 def test_same_outcomes(tmp_path):
     without, with_plugin = outcomes(tmp_path, WITHOUT), outcomes(tmp_path, WITH)

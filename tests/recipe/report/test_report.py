@@ -300,6 +300,7 @@ def test_pass_at_k_of_the_first_and_last_steps(tmp_path):
     assert ends[20][1] == pytest.approx(statistics.fmean(0.3 + 0.01 * s for s in range(16, 21)))
 
 
+@pytest.mark.ci
 def test_hundred_runs_of_500_steps_in_half_a_minute(tmp_path):
     """With records as wide as verl's, and an evaluation every 20 steps."""
     filler = {f"timing_s/part_{i}": 0.123456789 for i in range(70)}

@@ -316,6 +316,7 @@ def test_score_is_verls_reward():
     assert compute_score("aime24", "0.5", "0.5")["score"] == 0.0  # not in a box
 
 
+@pytest.mark.ci
 def test_throughput_beside_math_verify_itself():
     """Side by side in one process."""
     from math_verify import parse, verify
