@@ -9,8 +9,13 @@ from benchmarks.study.control import CONTROL_TASKS, TASK, tuned
 from benchmarks.study.experiments import LONG_STEPS, Incomplete
 from benchmarks.study.measures import TASK_NAMES, Study
 from benchmarks.study.methods import BASES, CONTROL_METHODS, FLOORS, LABELS, LONGER_METHODS
-from benchmarks.study.sections import FRESH, PASSES, Part, joined, of_group
+from benchmarks.study.sections import PASSES, Part, joined, of_group
 from benchmarks.study.tables import methods_table
+
+
+def of(task: str) -> str:
+    """The task at the beginning of a sentence."""
+    return TASK_NAMES[task].capitalize()
 
 
 def ways(study: Study) -> str:
@@ -18,7 +23,7 @@ def ways(study: Study) -> str:
     first = [method for method in CONTROL_METHODS if method == tuned(method)]
     parts: list[Part] = []
     for task in CONTROL_TASKS:
-        name = f"{TASK_NAMES[task]}, {LONG_STEPS[task]} steps"
+        name = f"{of(task)}, {LONG_STEPS[task]} steps"
         grid = partial(long_tables.grid_table, task=task, grid="control_grid", methods=first)
         words = f"{name}: every way at floor {FLOORS[0]}, by step size; {PASSES}"
         parts += [
@@ -32,7 +37,7 @@ def fresh(study: Study) -> str:
     """The best of them on fresh seeds, against their bases and over temperatures of evaluation."""
     parts: list[Part] = []
     for task in CONTROL_TASKS:
-        words = f"{TASK_NAMES[task]}. {FRESH}"
+        words = f"{of(task)}, fresh seeds, test prompts; each at its own step size, that of a way at its first floor:"
         parts.append(
             (words, partial(of_group, group="control", make=partial(methods_table, group="control", task=task)))
         )
@@ -43,7 +48,7 @@ def fresh(study: Study) -> str:
         )  # against GRPO all, against AsymGRPO its own
         parts.append((f"Over both tasks, against {LABELS[base]}:", make))
     for task in CONTROL_TASKS:
-        words = f"{TASK_NAMES[task]}, pass@1 / pass@32 by the temperature of evaluation:"
+        words = f"{of(task)}, pass@1 / pass@32 by the temperature of evaluation:"
         parts.append((words, partial(control_tables.frontier_table, task=task)))
     parts.append(("", partial(figures.shown, name="control_frontier")))
     words = "Each at the temperature of evaluation that is best for it, for pass@1 and for pass@32:"
