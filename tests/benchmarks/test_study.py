@@ -5,6 +5,8 @@ import json
 import math
 import os
 import random
+import re
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -596,6 +598,33 @@ def test_the_committed_pages_are_what_the_committed_results_give(name, tables):
     page = (ROOT / name).read_text()
     assert page.count("<!-- begin ") >= tables
     assert analysis.fill(page, Study(runner.read_results(runner.RESULTS))) == page
+
+
+NUMBER = r"(?<![\w.])\d*\.\d+(?![\w.])|(?<![\w.])\d+(?= %)"
+BLOCK = r"<!-- begin (\S+) -->(.*?)<!-- end \1 -->"
+
+
+def test_numbers_in_prose_are_those_of_the_results():
+    """Every share and every number with decimals stands in a generated table, or is worked out here; so are counts."""
+    study = Study(runner.read_results(runner.RESULTS))
+    starts = [row["held_out"]["0"] for row in study.groups["smollm2"]]
+    ends = [row["val_acc"] for row in study.groups["smollm2"]]
+    rate = statistics.fmean(ends)
+    worked_out = {f"{statistics.fmean(starts):.2f}", f"{math.sqrt(rate * (1 - rate) / 96):.2f}", "5"}  # a test at 5 %
+    pages = {name: (ROOT / name).read_text() for name in ("README.md", "docs/results.md")}
+    shown = {
+        number
+        for page in pages.values()
+        for _, block in re.findall(BLOCK, page, re.DOTALL)
+        for number in re.findall(NUMBER, block)
+    }
+    readme, results = (re.sub(BLOCK, "", page, flags=re.DOTALL) for page in pages.values())
+    section = readme.partition("## Does it do what the paper says?")[2].partition("\n## ")[0]
+    for prose in (section, results):
+        prose = re.sub(r"arXiv [\d.]+|```.*?```", "", prose, flags=re.DOTALL)
+        assert set(re.findall(NUMBER, prose)) <= shown | worked_out
+    assert f"{len(METHODS)} methods" in section
+    assert f"{len(methods.LONG_METHODS)} methods, each with step sizes of its own" in results
 
 
 def test_the_engines_agree_in_the_committed_results():
