@@ -37,7 +37,8 @@ def fresh(study: Study) -> str:
     """The best of them on fresh seeds, against their bases and over temperatures of evaluation."""
     parts: list[Part] = []
     for task in CONTROL_TASKS:
-        words = f"{of(task)}, fresh seeds, test prompts; each at its own step size, that of a way at its first floor:"
+        words = f"{of(task)}, fresh seeds, test prompts; each at its own step size, that of a way at its first floor; "
+        words += "\\* means of the last 20 steps, on the training prompts:"
         parts.append(
             (words, partial(of_group, group="control", make=partial(methods_table, group="control", task=task)))
         )
