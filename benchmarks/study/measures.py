@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.study.experiments import BETAS, COEFFICIENTS, Incomplete, Result, settled
+from benchmarks.study.experiments import BETAS, COEFFICIENTS, FEW, LONG_FINALS, Incomplete, Result, settled
 from benchmarks.study.methods import LONG_METHODS, METHODS
 from recipe.asymgrpo.report.comparison import smooth
 
 RESAMPLES = 10_000
+LEAST_SEEDS = len(FEW)
 WINDOW = 5  # steps a training figure is averaged over
 DEFINITIONS = LONG_METHODS | METHODS
 TASK_NAMES = {"chain_sum": "sums", "countdown": "countdown", "quantum_lock": "quantum lock"}
@@ -48,15 +49,18 @@ class Estimate:
 
 
 class Study:
-    """The results by group, and what is read off them."""
+    """The results by group, and what is read off them. Of the comparisons of long runs a method counts on a task from
+    `LEAST_SEEDS` seeds on: fewer decide nothing, and tables of runs that come in seed by seed would say they did."""
 
     def __init__(self, results: Iterable[Result]):
         self.rows = list(results)
         self.settled = settled(self.rows)
         self.failed = [row for row in self.settled if row.get("error")]
         self.groups: dict[str, list[Result]] = defaultdict(list)
+        there = Counter(map(_cell, (row for row in self.settled if not row.get("error"))))
         for row in self.settled:
-            if not row.get("error"):
+            waiting = row["group"] in LONG_FINALS and there[_cell(row)] < LEAST_SEEDS
+            if not row.get("error") and not waiting:
                 self.groups[row["group"]].append(row)
 
     def runs(self, group: str, method: str, task: str) -> dict[int, Result]:
@@ -81,6 +85,10 @@ class Study:
     def paired(self, group: str, method: str, other: str, task: str) -> list[int]:
         """The seeds that both methods have."""
         return sorted(self.runs(group, method, task).keys() & self.runs(group, other, task).keys())
+
+
+def _cell(row: Result) -> tuple[str, str, str]:
+    return row["group"], row["method"], row["task"]
 
 
 def accuracy(row: Result) -> float:

@@ -100,7 +100,19 @@ def test_what_is_missing_is_said():
     with pytest.raises(Incomplete, match="no finished run of GRPO"):
         aggregates.aggregate_table(planted({"maxrl": 0.5}))
     with pytest.raises(Incomplete, match="no method has two seeds"):
-        aggregates.aggregate_table(planted({"grpo": 0.5, "maxrl": 0.5}, seeds=(11,)))
+        aggregates.aggregate_table(planted({"grpo": 0.5}))
+
+
+def test_runs_that_come_in_seed_by_seed_are_compared_from_five_on():
+    values = {"grpo": 0.5, "maxrl": 0.6}
+    few, enough = planted(values, seeds=range(11, 15)), planted(values, seeds=range(11, 16))
+    assert len(few.settled) == 2 * len(TASKS) * 4
+    with pytest.raises(Incomplete, match="no finished run of GRPO"):
+        aggregates.aggregate_table(few)
+    assert "| MaxRL | 5 |" in aggregates.aggregate_table(enough)
+
+
+def test_what_is_not_there_is_not_shown():
     with pytest.raises(Incomplete, match="long_final"):
         long_tables.best_checkpoint_table(Study([]))
 
