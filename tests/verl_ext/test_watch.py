@@ -198,7 +198,7 @@ def test_an_interrupt_while_verl_is_started_stops_it(tmp_path, monkeypatch, numb
     try:
         with pytest.raises(KeyboardInterrupt):
             train.train(tmp_path, 3, 30, command("time.sleep(600)"))
-        assert signal.getsignal(number) is signal.default_int_handler
+        assert [signal.getsignal(one) for one in both] == [signal.default_int_handler] * 2
     finally:
         for one, handler in zip(both, before, strict=True):
             signal.signal(one, handler)
