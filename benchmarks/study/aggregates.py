@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import numpy as np
 
 from benchmarks.study.experiments import TASKS, Incomplete, Result
-from benchmarks.study.measures import RESAMPLES, Estimate, Study, pass_at
+from benchmarks.study.measures import LEAST_SEEDS, RESAMPLES, Estimate, Study, pass_at
 from benchmarks.study.methods import LABELS, LONG_METHODS
 from benchmarks.study.tables import table
 
@@ -38,7 +38,9 @@ def scores_of(
     """
     found = {task: {s: measure(row) for s, row in study.runs(group, method, task).items()} for task in tasks}
     if not all(found.values()):
-        raise Incomplete(f"no finished run of {LABELS[method]} on each task: run.sh --only {group}")
+        raise Incomplete(
+            f"no finished run of {LABELS[method]} on each task, or not {LEAST_SEEDS} seeds: run.sh --only {group}"
+        )
     return found
 
 
@@ -104,6 +106,16 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
         largest = max(largest, min(1.0, (len(p_values) - place) * p_values[name]))
         corrected[name] = largest
     return corrected
+
+
+def compared(pairs: Sequence[tuple[Sequence[str], Sequence[float]]]) -> list[list[str]]:
+    """Rows of a table, from what stands first in them and the paired differences by seed: their mean with its interval,
+    the number of seeds, and p corrected for the number of these rows."""
+    p_values = holm({str(place): permutation_p([np.array(values)]) for place, (_, values) in enumerate(pairs)})
+    return [
+        [*cells, Estimate.of(values).text(sign=True), str(len(values)), f"{p_values[str(place)]:.3f}"]
+        for place, (cells, values) in enumerate(pairs)
+    ]
 
 
 def detectable(differences: Sequence[np.ndarray]) -> float:

@@ -43,7 +43,7 @@ BLOCKS: dict[str, Callable[[Study], str]] = {
     "control-careless": control_sections.careless,
     "language-model": tables.language_model_table,
     "reruns": tables.reruns_table,
-    **{f"figure-{name}": partial(figures.shown, name=name) for name in figures.DRAWN if not name.startswith("control")},
+    **{f"figure-{name}": partial(figures.shown, name=name) for name in figures.DRAWN},
 }
 """What stands between `<!-- begin NAME -->` and `<!-- end NAME -->` in docs/results.md, docs/entropy.md and README."""
 

@@ -20,6 +20,7 @@ from benchmarks.study.experiments import (
 )
 from benchmarks.study.methods import (
     BASES,
+    BONUSES,
     CHANNEL_FLOORS,
     CHANNELS,
     CONTROL,
@@ -36,11 +37,11 @@ TASK = "countdown"  # of the groups with one task
 BEST, BEST_LONGER = 6, 2
 LONGER = {TASK: 800}
 STEP_SIZES = (1e-4, 2e-4, 4e-4, 8e-4, 1.6e-3)
-BONUSES = (0.05, 0.1)
 TEMPERATURES = (0.6, 1.3)  # of evaluation, beside 1
 AT_TEMPERATURES = ("control", "control_channel")
 IN_SHORT = ("control_levels", "control_channel", "control_explosion", "control_robust")  # their curves are not kept
 AT_LENGTH = ("control", "control_800")  # theirs are
+ON_FRESH = ("control", "control_channel", "control_robust", "control_800")
 
 
 def tuned(method: str) -> str:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import itertools
 import statistics
-from collections.abc import Callable, Iterable, Sequence
-
-import numpy as np
+from collections.abc import Callable, Collection
 
 from benchmarks.study import aggregates, long_tables
 from benchmarks.study.control import CONTROL_TASKS, ROBUST, STEP_SIZES, TASK, TEMPERATURES, tuned
 from benchmarks.study.experiments import Incomplete, Result
-from benchmarks.study.measures import TASK_NAMES, Estimate, Study, accuracy, pass_at
+from benchmarks.study.measures import TASK_NAMES, Study, accuracy, last, pass_at
 from benchmarks.study.methods import (
     BASES,
     CHANNEL_FLOORS,
@@ -21,10 +19,9 @@ from benchmarks.study.methods import (
     LONGER_METHODS,
     WAYS,
 )
-from benchmarks.study.tables import table
+from benchmarks.study.tables import mean, passes, table
 
 EVERY_TEMPERATURE = sorted((*TEMPERATURES, 1.0))
-KS = (1, 8, 32)
 
 
 def at_temperature(k: int, temperature: float) -> Callable[[Result], float]:
@@ -34,44 +31,32 @@ def at_temperature(k: int, temperature: float) -> Callable[[Result], float]:
     return lambda row: row["pass_at_temperature"][f"{temperature:g}"][str(k)]
 
 
-def last(name: str) -> Callable[[Result], float]:
-    """Of the last 20 steps, in the groups whose curves are not kept."""
-    return lambda row: row["last"][name]
-
-
-def _mean(rows: Iterable[Result], measure: Callable[[Result], float], digits: int = 3) -> str:
-    return f"{statistics.fmean(map(measure, rows)):.{digits}f}"
-
-
-def _passes(rows: Sequence[Result]) -> str:
-    return " / ".join(_mean(rows, pass_at(k)) for k in KS)
-
-
-def controlled(study: Study, group: str = "control") -> list[str]:
-    """The methods of a group with fresh seeds, in the study's order."""
-    there = {row["method"] for row in study.groups[group]}
+def controlled(study: Study) -> list[str]:
+    """The methods that were chosen for fresh seeds, and their bases, in the study's order."""
+    there = {row["method"] for row in study.groups["control"]}
     return [method for method in LONGER_METHODS if method in there]
+
+
+def at_own_step_size(study: Study, method: str, task: str) -> list[Result]:
+    """On the selection prompts; none where the grid has not come so far."""
+    if method != tuned(method):
+        return list(study.runs("control_levels", method, task).values())
+    try:
+        return long_tables.best_so_far(study, method, task, "control_grid")[1]
+    except Incomplete:
+        return []
 
 
 def levels_table(study: Study, task: str) -> str:
     """Every way at every floor, at the way's step size: pass@1 / @8 / @32 and the entropy of the last steps."""
     rows = []
-    for base in BASES:
-        for way in WAYS:
-            cells = []
-            for floor in FLOORS:
-                method = f"{base}_{way}_{floor}"
-                try:
-                    found = (
-                        long_tables.best_so_far(study, method, task, "control_grid")[1]
-                        if method == tuned(method)
-                        else list(study.runs("control_levels", method, task).values())
-                    )
-                except Incomplete:
-                    found = []
-                cells.append(f"{_passes(found)}, H {_mean(found, last('entropy'), 2)} ({len(found)})" if found else "")
-            if any(cells):
-                rows.append([f"{LABELS[base]}, {way}", *cells])
+    for base, way in itertools.product(BASES, WAYS):
+        found = [at_own_step_size(study, f"{base}_{way}_{floor}", task) for floor in FLOORS]
+        if any(found):
+            cells = [
+                f"{passes(runs)}, H {mean(runs, last('entropy'), 2)} ({len(runs)})" if runs else "" for runs in found
+            ]
+            rows.append([f"{LABELS[base]}, {way}", *cells])
     if not rows:
         raise Incomplete("no finished run: run.sh --only control_grid control_levels")
     return table(("", *(f"floor {floor}" if floor != "fall" else "from 1 to 0.4" for floor in FLOORS)), rows)
@@ -83,18 +68,15 @@ def frontier_table(study: Study, task: str) -> str:
     for method in controlled(study):
         runs = list(study.runs("control", method, task).values())
         if runs:
-            cells = [" / ".join(_mean(runs, at_temperature(k, t)) for k in (1, 32)) for t in EVERY_TEMPERATURE]
+            cells = [" / ".join(mean(runs, at_temperature(k, t)) for k in (1, 32)) for t in EVERY_TEMPERATURE]
             rows.append([LABELS[method], str(len(runs)), *cells])
     if not rows:
         raise Incomplete("no finished run: run.sh --only control")
     return table(("method", "seeds", *(f"temperature {t:g}" for t in EVERY_TEMPERATURE)), rows)
 
 
-def best_temperature(study: Study, method: str, task: str, k: int) -> float:
+def best_temperature(runs: Collection[Result], k: int) -> float:
     """Of evaluation, by the mean over the seeds."""
-    runs = list(study.runs("control", method, task).values())
-    if not runs:
-        raise Incomplete(f"{LABELS[method]} has no finished run on {task}: run.sh --only control")
     return max(EVERY_TEMPERATURE, key=lambda t: statistics.fmean(map(at_temperature(k, t), runs)))
 
 
@@ -102,26 +84,19 @@ def more_than_a_temperature_table(study: Study) -> str:
     """Each method minus its base, both at the temperature of evaluation that is best for them, for each k: what a floor
     gives that a temperature would not have given. Paired by seed; p by Holm over the rows of a task and k."""
     rows = []
-    for task in CONTROL_TASKS:
-        found: dict[tuple[str, int], tuple[Estimate, float, str]] = {}
+    for task, k in itertools.product(CONTROL_TASKS, (1, 32)):
+        pairs = []
         for method in controlled(study):
             base = method.split("_")[0]
-            if method == base or not study.paired("control", method, base, task):
+            seeds = study.paired("control", method, base, task)
+            if method == base or not seeds:
                 continue
-            for k in (1, 32):
-                own, other = (best_temperature(study, name, task, k) for name in (method, base))
-                a, b = study.runs("control", method, task), study.runs("control", base, task)
-                seeds = study.paired("control", method, base, task)
-                values = [at_temperature(k, own)(a[seed]) - at_temperature(k, other)(b[seed]) for seed in seeds]
-                p = aggregates.permutation_p([np.array(values)])
-                found[method, k] = Estimate.of(values), p, f"{own:g} and {other:g}"
-        for k in (1, 32):
-            corrected = aggregates.holm({method: p for (method, at), (_, p, _) in found.items() if at == k})
-            for method, p in corrected.items():
-                estimate, _, temperatures = found[method, k]
-                difference = f"{LABELS[method]} minus {LABELS[method.split('_')[0]]}"
-                cells = [temperatures, estimate.text(sign=True), str(estimate.seeds), f"{p:.3f}"]
-                rows.append([TASK_NAMES[task], difference, f"pass@{k}", *cells])
+            a, b = (study.runs("control", name, task) for name in (method, base))
+            own, others = best_temperature(a.values(), k), best_temperature(b.values(), k)
+            values = [at_temperature(k, own)(a[seed]) - at_temperature(k, others)(b[seed]) for seed in seeds]
+            names = f"{LABELS[method]} minus {LABELS[base]}"
+            pairs.append(([TASK_NAMES[task], names, f"pass@{k}", f"{own:g} and {others:g}"], values))
+        rows += aggregates.compared(pairs)
     if not rows:
         raise Incomplete("no method beside its base: run.sh --only control")
     return table(("task", "", "", "temperatures", "difference", "seeds", "p, Holm"), rows)
@@ -169,32 +144,25 @@ def channel_table(study: Study) -> str:
     entropies = {base: equal_entropy(study, base) for base in BASES}
     rows = []
     for other, temperature in itertools.product(CHANNELS[1:], EVERY_TEMPERATURE):
-        found: dict[str, tuple[list[str], Estimate]] = {}
-        p_values: dict[str, float] = {}
+        pairs = []
         for base, k in itertools.product(BASES, (1, 32)):
             measure = at_temperature(k, temperature)
             a, b = (at_entropy(study, base, c, entropies[base], measure) for c in (CHANNELS[0], other))
-            values = [a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())]
             cells = [f"{CHANNELS[0]} minus {other}", f"{temperature:g}", LABELS[base], f"{entropies[base]:.3f}"]
-            found[f"{base} {k}"] = [*cells, f"pass@{k}"], Estimate.of(values)
-            p_values[f"{base} {k}"] = aggregates.permutation_p([np.array(values)])
-        corrected = aggregates.holm(p_values)
-        for name, (cells, estimate) in found.items():
-            rows.append([*cells, estimate.text(sign=True), str(estimate.seeds), f"{corrected[name]:.3f}"])
+            pairs.append(([*cells, f"pass@{k}"], [a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())]))
+        rows += aggregates.compared(pairs)
     return table(("", "temperature", "", "entropy, last steps", "", "difference", "seeds", "p, Holm"), rows)
 
 
 def reached_table(study: Study) -> str:
     """The entropy that each channel reached at each floor, and what it solved there."""
     rows = []
-    for base in BASES:
-        for channel in CHANNELS:
-            cells = []
-            for floor in CHANNEL_FLOORS:
-                runs = list(study.runs("control_channel", f"{base}_{channel}_{floor}", TASK).values())
-                cells.append(f"H {_mean(runs, last('entropy'))}: {_passes(runs)} ({len(runs)})" if runs else "")
-            if any(cells):
-                rows.append([f"{LABELS[base]}, {channel}", *cells])
+    for base, channel in itertools.product(BASES, CHANNELS):
+        methods = [f"{base}_{channel}_{floor}" for floor in CHANNEL_FLOORS]
+        found = [list(study.runs("control_channel", method, TASK).values()) for method in methods]
+        if any(found):
+            cells = [f"H {mean(runs, last('entropy'))}: {passes(runs)} ({len(runs)})" if runs else "" for runs in found]
+            rows.append([f"{LABELS[base]}, {channel}", *cells])
     if not rows:
         raise Incomplete("no finished run: run.sh --only control_channel")
     return table(("", *(f"floor {floor}" for floor in CHANNEL_FLOORS)), rows)
@@ -202,12 +170,11 @@ def reached_table(study: Study) -> str:
 
 def explosion_table(study: Study) -> str:
     """Entropy bonuses that are too large, with a ceiling and without."""
-    names = dict.fromkeys(sorted(row["method"] for row in study.groups["control_explosion"]))
     rows = []
-    for name in names:
+    for name in sorted({row["method"] for row in study.groups["control_explosion"]}):
         runs = list(study.runs("control_explosion", name, TASK).values())
-        cells = [_mean(runs, last(measure)) for measure in ("entropy", "none_solved", "length")]
-        rows.append([LABELS[name], str(len(runs)), _passes(runs), *cells])
+        cells = [mean(runs, last(measure)) for measure in ("entropy", "none_solved", "length")]
+        rows.append([LABELS[name], str(len(runs)), passes(runs), *cells])
     if not rows:
         raise Incomplete("no finished run: run.sh --only control_explosion")
     return table(("", "seeds", "pass@1 / @8 / @32", "entropy", "none solved", "length, tokens"), rows)
@@ -226,7 +193,7 @@ def robust_table(study: Study) -> str:
         runs = robust_runs(study, method)
         means = [statistics.fmean(map(accuracy, found)) for found in runs.values() if found]
         if means:
-            cells = [f"{_passes(found)} ({len(found)})" if found else "" for found in runs.values()]
+            cells = [f"{passes(found)} ({len(found)})" if found else "" for found in runs.values()]
             rows.append([LABELS[method], *cells, f"{max(means) - min(means):.3f}"])
     if not rows:
         raise Incomplete("no finished run: run.sh --only control_robust")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Collection
-from functools import partial
 
 from benchmarks.study.experiments import (
     LARGE_TASK,
@@ -15,9 +14,9 @@ from benchmarks.study.experiments import (
     Result,
     long_scores,
 )
-from benchmarks.study.measures import TASK_NAMES, Study, at_end, pass_at
+from benchmarks.study.measures import LEAST_SEEDS, TASK_NAMES, Study, at_end, last, pass_at
 from benchmarks.study.methods import LABELS, LARGE_METHODS, LONG_METHODS, LONGER_METHODS
-from benchmarks.study.tables import methods_table, table
+from benchmarks.study.tables import mean, methods_table, passes, table
 
 SHOWN = ("grpo", "asymgrpo", "modulated_0.3", "maxrl")
 """README's columns."""
@@ -44,14 +43,6 @@ def best_so_far(study: Study, method: str, task: str, grid: str = "long_grid") -
     return max(runs.items(), key=lambda item: statistics.fmean(row["val_acc"] for row in item[1]))
 
 
-def _mean(rows: list[Result], measure: Callable[[Result], float], digits: int = 3) -> str:
-    return f"{statistics.fmean(map(measure, rows)):.{digits}f}"
-
-
-def _passes(rows: list[Result]) -> str:
-    return " / ".join(_mean(rows, pass_at(k)) for k in (1, 8, 32))
-
-
 def grid_table(study: Study, task: str, grid: str = "long_grid", methods: Collection[str] = tuple(LONG_METHODS)) -> str:
     """pass@1 / @8 / @32 on the selection prompts by step size, means over the seeds so far; bold: the best pass@1."""
     rates = sorted({lr for method in methods for lr in grid_runs(study, method, task, grid)})
@@ -65,7 +56,7 @@ def grid_table(study: Study, task: str, grid: str = "long_grid", methods: Collec
         cells = [LABELS[method]]
         for lr in rates:
             found = runs.get(lr, [])
-            text = f"{_passes(found)} ({len(found)})" if found else ""
+            text = f"{passes(found)} ({len(found)})" if found else ""
             cells.append(f"**{text}**" if lr == best else text)
         if any(cells[1:]):
             rows.append(cells)
@@ -84,7 +75,7 @@ def kl_table(study: Study, task: str) -> str:
             continue
         cells = [f"{statistics.fmean(row['update_kl'] for row in runs):.4f}"]
         for name in ("entropy", "none_solved"):
-            cells.append(_mean(runs, partial(_of_last, name)))
+            cells.append(mean(runs, last(name)))
         rows.append([LABELS[method], f"{lr:g}", str(len(runs)), *cells])
     if not rows:
         raise Incomplete("no finished run: run.sh --only long_grid")
@@ -94,7 +85,7 @@ def kl_table(study: Study, task: str) -> str:
 def final_table(study: Study, task: str) -> str:
     """The comparison on fresh seeds and test prompts."""
     if not any(row["task"] == task for row in study.groups["long_final"]):
-        raise Incomplete("no finished run: run.sh --only long_final, when the grid is complete")
+        raise Incomplete(f"no method with {LEAST_SEEDS} seeds: run.sh --only long_final, when the grid is complete")
     return methods_table(study, "long_final", task)
 
 
@@ -106,11 +97,11 @@ def best_checkpoint_table(study: Study) -> str:
             runs = list(study.runs("long_final", method, task).values())
             if runs:
                 steps = sorted(row["best"]["step"] for row in runs)
-                best = _passes([row["best"] for row in runs])
-                cells = [_passes(runs), best, f"{statistics.median(steps):g} ({steps[0]} to {steps[-1]})"]
+                best = passes([row["best"] for row in runs])
+                cells = [passes(runs), best, f"{statistics.median(steps):g} ({steps[0]} to {steps[-1]})"]
                 rows.append([TASK_NAMES[task], LABELS[method], str(len(runs)), *cells])
     if not rows:
-        raise Incomplete("no finished run: run.sh --only long_final, when the grid is complete")
+        raise Incomplete(f"no method with {LEAST_SEEDS} seeds: run.sh --only long_final, when the grid is complete")
     return table(("task", "method", "seeds", "last step", "best checkpoint", "its step, median"), rows)
 
 
@@ -141,23 +132,19 @@ def headline_table(study: Study) -> str:
     fresh = {method: list(study.runs("long_final", method, task).values()) for method in SHOWN}
     if all(fresh.values()):
         chosen = {method: (rows[0]["lr"], rows) for method, rows in fresh.items()}
-        prompts, last = "test prompts", {"entropy": at_end("entropy"), "none_solved": at_end("none_solved")}
+        prompts, ends = "test prompts", {"entropy": at_end("entropy"), "none_solved": at_end("none_solved")}
     else:
         chosen = {method: best_so_far(study, method, task) for method in SHOWN}
         prompts = "selection prompts, on which the step sizes were chosen"
-        last = {name: partial(_of_last, name) for name in ("entropy", "none_solved")}
+        ends = {name: last(name) for name in ("entropy", "none_solved")}
     measures: dict[str, Callable[[Result], float]] = {f"pass@{k}": pass_at(k) for k in (1, 8, 32)}
     measures |= {
-        "entropy, last steps, nats a token": last["entropy"],
-        "prompts unsolved, last steps": last["none_solved"],
+        "entropy, last steps, nats a token": ends["entropy"],
+        "prompts unsolved, last steps": ends["none_solved"],
     }
     header = ("", *(f"{LABELS[method]}, lr {lr:g}" for method, (lr, _) in chosen.items()))
-    rows = [[name, *(_mean(found, measure) for _, found in chosen.values())] for name, measure in measures.items()]
+    rows = [[name, *(mean(found, measure) for _, found in chosen.values())] for name, measure in measures.items()]
     seeds = sorted({len(found) for _, found in chosen.values()})
     counted = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     plural = "" if seeds == [1] else "s"
     return f"Countdown, {LONG_STEPS[task]} steps, {counted} seed{plural}, {prompts}:\n\n{table(header, rows)}"
-
-
-def _of_last(name: str, row: Result) -> float:
-    return row["last"][name]

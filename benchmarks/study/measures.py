@@ -10,12 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchmarks.study.control import ON_FRESH
 from benchmarks.study.experiments import BETAS, COEFFICIENTS, FEW, LONG_FINALS, Incomplete, Result, settled
 from benchmarks.study.methods import LONG_METHODS, METHODS
 from recipe.asymgrpo.report.comparison import smooth
 
 RESAMPLES = 10_000
 LEAST_SEEDS = len(FEW)
+SEED_BY_SEED = (*LONG_FINALS, *ON_FRESH)
 WINDOW = 5  # steps a training figure is averaged over
 DEFINITIONS = LONG_METHODS | METHODS
 TASK_NAMES = {"chain_sum": "sums", "countdown": "countdown", "quantum_lock": "quantum lock"}
@@ -49,8 +51,8 @@ class Estimate:
 
 
 class Study:
-    """The results by group, and what is read off them. Of the comparisons of long runs a method counts on a task from
-    `LEAST_SEEDS` seeds on: fewer decide nothing, and tables of runs that come in seed by seed would say they did."""
+    """The results by group, and what is read off them. In the groups `SEED_BY_SEED` a method counts on a task from
+    `LEAST_SEEDS` seeds on: fewer decide nothing, and tables of what has come in so far would say they did."""
 
     def __init__(self, results: Iterable[Result]):
         self.rows = list(results)
@@ -59,7 +61,7 @@ class Study:
         self.groups: dict[str, list[Result]] = defaultdict(list)
         there = Counter(map(_cell, (row for row in self.settled if not row.get("error"))))
         for row in self.settled:
-            waiting = row["group"] in LONG_FINALS and there[_cell(row)] < LEAST_SEEDS
+            waiting = row["group"] in SEED_BY_SEED and there[_cell(row)] < LEAST_SEEDS
             if not row.get("error") and not waiting:
                 self.groups[row["group"]].append(row)
 
@@ -108,6 +110,11 @@ def every(row: Result) -> int:
 def at_end(name: str) -> Callable[[Result], float]:
     """Mean of the last `WINDOW` steps; of the last 20 where a curve has only every tenth."""
     return lambda row: statistics.fmean(row["series"][name][-(WINDOW if every(row) == 1 else 2) :])
+
+
+def last(name: str) -> Callable[[Result], float]:
+    """Of the last 20 steps, in the groups that keep no curves."""
+    return lambda row: row["last"][name]
 
 
 def last_quarter(name: str) -> Callable[[Result], float]:

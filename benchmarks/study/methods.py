@@ -84,6 +84,7 @@ CONTROL_METHODS: dict[str, tuple[str, ...]] = {
 LONGER_METHODS = LONG_METHODS | CONTROL_METHODS
 """All that runs longer than the short groups."""
 CHANNELS, CHANNEL_FLOORS = ("successes", "failures", "both"), ("0.3", "0.4", "0.5", "0.6")
+BONUSES = (0.05, 0.1)  # too large
 HEADLINE = tuple(METHODS)[:9]  # these run in verl itself
 LABELS = {
     "asymgrpo": "AsymGRPO",
@@ -118,7 +119,7 @@ LABELS |= {
 }
 LABELS["asymgrpo_modulated_0.3"] = LABELS["modulated_0.3"]
 LABELS |= {
-    name: f"GRPO + entropy bonus {bonus}{words}"
-    for bonus in ("0.05", "0.1")
-    for name, words in ((f"grpo_bonus_{bonus}", ""), (f"grpo_bonus_{bonus}_ceiling", ", ceiling 1"))
+    f"grpo_bonus_{bonus:g}{held}": f"GRPO + entropy bonus {bonus:g}{words}"
+    for bonus in BONUSES
+    for held, words in (("", ""), ("_ceiling", ", ceiling 1"))
 }

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from benchmarks.study.claims import claims
-from benchmarks.study.engines import MODELS
+from benchmarks.study.engines import KS, MODELS
 from benchmarks.study.experiments import (
     COEFFICIENTS,
     LARGE_MODEL,
@@ -30,6 +30,16 @@ from benchmarks.study.methods import HEADLINE, LABELS, LONGER_METHODS, METHODS
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def mean(rows: Collection[Result], measure: Callable[[Result], float], digits: int = 3) -> str:
+    """Over the runs."""
+    return f"{statistics.fmean(map(measure, rows)):.{digits}f}"
+
+
+def passes(rows: Collection[Result]) -> str:
+    """Mean pass@1 / @8 / @32."""
+    return " / ".join(mean(rows, pass_at(k)) for k in KS)
 
 
 def tasks_table(study: Study) -> str:
