@@ -154,17 +154,12 @@ def check_prompts(config: Any) -> None:
 
 def check_policy_loss(policy_loss: Any) -> None:
     """Validate `actor.policy_loss` of a run with `entropy_modulated`; Hydra's own errors would not name a remedy."""
-    from dataclasses import fields
-
-    from recipe.asymgrpo.config import ConfigError, nearest
+    from recipe.asymgrpo.config import ConfigError, section
     from recipe.asymgrpo.loss_config import KNOBS, PATH, EntropyModulatedLossConfig
 
-    allowed = [field.name for field in fields(EntropyModulatedLossConfig)]
+    found = section(policy_loss, PATH, EntropyModulatedLossConfig, "informative_coef=0.1", beside=("_target_",))
     target = f"{EntropyModulatedLossConfig.__module__}.{EntropyModulatedLossConfig.__qualname__}"
-    for key in policy_loss:
-        if key not in allowed and key != "_target_":
-            raise ConfigError(f"{PATH}.{key} is not a knob{nearest(key, allowed)}. Allowed: {', '.join(allowed)}.")
-    given = {knob: policy_loss[knob] for knob in KNOBS if knob in policy_loss}
+    given = {knob: found[knob] for knob in KNOBS if knob in found}
     if given and policy_loss.get("_target_") != target:
         raise ConfigError(
             f"{PATH}.{min(given)} needs verl to read this section with our class. "

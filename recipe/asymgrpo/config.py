@@ -68,7 +68,7 @@ class AsymGRPOConfig:
     def __post_init__(self) -> None:
         if not isinstance(self.preset, str) or self.preset not in PRESETS:
             raise ConfigError(
-                f"{PATH}.preset={self.preset!r} is not a preset{nearest(self.preset, PRESETS)}. "
+                f"{PATH}.preset={self.preset!r} is not a preset{nearest(self.preset, PRESETS)} "
                 f"Allowed: {', '.join(PRESETS)}."
             )
         self._check_knobs_are_the_presets()
@@ -82,7 +82,7 @@ class AsymGRPOConfig:
         if self.on_no_signal not in ("warn", "raise"):
             raise ConfigError(
                 f"{PATH}.on_no_signal={self.on_no_signal!r} is not known"
-                f"{nearest(self.on_no_signal, ('warn', 'raise'))}. Allowed: warn, raise."
+                f"{nearest(self.on_no_signal, ('warn', 'raise'))} Allowed: warn, raise."
             )
         self._check_number("max_abs_advantage", "a finite number > 0, or null for no bound", lambda x: x > 0)
         for knob in ("beta_pos", "beta_neg"):
@@ -181,7 +181,7 @@ def section(node: Any, path: str, kind: type, example: str, beside: Iterable[str
     found = {key: value for key, value in node.items() if key not in beside}
     for key in found:
         if key not in knobs:
-            raise ConfigError(f"{path}.{key} is not a knob{nearest(key, knobs)}. Allowed: {', '.join(knobs)}.")
+            raise ConfigError(f"{path}.{key} is not a knob{nearest(key, knobs)} Allowed: {', '.join(knobs)}.")
     return found
 
 
@@ -192,5 +192,6 @@ def read(config: Any, key: str) -> Any:
 
 
 def nearest(given: object, allowed: Iterable[str]) -> str:
+    """The end of a sentence about a word that is not allowed: the one that may have been meant, or a full stop."""
     match = difflib.get_close_matches(str(given).lower(), list(allowed), n=1)
-    return f": did you mean {match[0]!r}?" if match else ""
+    return f": did you mean {match[0]!r}?" if match else "."

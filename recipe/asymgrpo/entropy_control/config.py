@@ -81,7 +81,7 @@ class EntropyControlConfig:
             value = getattr(self, knob)
             if not isinstance(value, str) or value not in allowed:
                 raise ConfigError(
-                    f"{PATH}.{knob}={value!r} is not known{nearest(value, allowed)}. Allowed: {', '.join(allowed)}."
+                    f"{PATH}.{knob}={value!r} is not known{nearest(value, allowed)} Allowed: {', '.join(allowed)}."
                 )
         for knob in ("floor", "ceiling", "final_floor", "final_ceiling"):
             self._check(knob, 0, math.inf, "a finite number > 0, or null for none", open_below=True)
