@@ -84,7 +84,7 @@ def in_light(experiment: Experiment, out: Path) -> Result:
     if experiment.group in AT_TEMPERATURES:
         at = {f"{t:g}": _evaluated(policy, experiment, t)["pass_at"] for t in TEMPERATURES}
         found["pass_at_temperature"] = at
-    return {**found, **checkpoints.found(policy)} if checkpoints.held_out else found
+    return {**found, **checkpoints.found(policy, found["pass_at"])} if checkpoints.held_out else found
 
 
 class Checkpoints:
@@ -110,11 +110,13 @@ class Checkpoints:
     def best(self) -> str:
         return max(self.held_out, key=lambda step: self.held_out[step]["1"])
 
-    def found(self, policy: Any) -> Result:
-        """The curve, and what the best checkpoint does on the prompts of the comparison."""
-        policy.model.load_state_dict(self._weights[self.best])
-        best = _evaluated(policy, self.experiment)
-        return {"held_out": self.held_out, "best": {"step": int(self.best), "pass_at": best["pass_at"]}}
+    def found(self, policy: Any, last: dict[str, float]) -> Result:
+        """The curve, and what the best checkpoint does on the prompts of the comparison, as `last` is of the last."""
+        step, pass_at = int(self.best), last
+        if step != self.experiment.steps:
+            policy.model.load_state_dict(self._weights[self.best])
+            pass_at = _evaluated(policy, self.experiment)["pass_at"]
+        return {"held_out": self.held_out, "best": {"step": step, "pass_at": pass_at}}
 
 
 def _curves(series: dict[str, list[float]], experiment: Experiment) -> Result:

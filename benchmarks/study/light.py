@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.study.policy import Policy, Rollouts, entropies, sampled
 from benchmarks.study.scoring import Row, Scorer, prompt_of
 from recipe.asymgrpo.diagnostics import covariance_sums
 from recipe.asymgrpo.entropy_control import EntropyControlConfig, State, control
@@ -26,84 +27,8 @@ from recipe.asymgrpo.pass_at_k import mean_pass_at_k
 ROLLOUTS = 8
 PROMPTS = 16
 MINI_BATCHES = 2  # as the paper's 128 prompts in mini-batches of 64; with one, no ratio ever leaves 1
-RESPONSE_LENGTH = 16
 EVALUATED_AT_ONCE = 4096
 EVALUATION_SEED = 20260404
-
-
-@dataclass
-class Rollouts:
-    """Sampled responses: B rows of T tokens after P tokens of prompt."""
-
-    prompt_ids: Tensor  # (B, P), padded on the left
-    prompt_mask: Tensor  # (B, P)
-    response_ids: Tensor  # (B, T)
-    response_mask: Tensor  # (B, T) float, 1 up to and with the end token
-    texts: list[str]
-
-
-class Policy:
-    """A causal language model and its tokenizer, in float32."""
-
-    def __init__(self, folder: Path):
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-
-    @torch.no_grad()
-    def sample(self, prompts: Sequence[str], generator: torch.Generator, temperature: float = 1.0) -> Rollouts:
-        """One response a prompt."""
-        from transformers import DynamicCache
-
-        inputs = self.tokenizer(list(prompts), return_tensors="pt", padding=True)
-        ids, mask = inputs["input_ids"], inputs["attention_mask"]
-        end, pad = self.tokenizer.eos_token_id, self.tokenizer.pad_token_id
-        cache, new, seen = DynamicCache(), ids, mask
-        positions = (mask.cumsum(1) - 1).clamp(min=0)
-        done = torch.zeros(len(ids), dtype=torch.bool)
-        tokens: list[Tensor] = []
-        for _ in range(RESPONSE_LENGTH):
-            out = self.model(
-                input_ids=new, attention_mask=seen, position_ids=positions, past_key_values=cache, logits_to_keep=1
-            )
-            token = torch.multinomial((out.logits[:, -1] / temperature).softmax(-1), 1, generator=generator)
-            token = torch.where(done[:, None], pad, token)
-            tokens.append(token)
-            done |= token[:, 0] == end
-            if done.all():
-                break
-            new, positions = token, positions[:, -1:] + 1
-            seen = torch.cat([seen, torch.ones_like(token)], 1)
-        response = torch.cat(tokens, 1)
-        ended = (response == end).int()
-        own = (ended.cumsum(1) - ended == 0).float()
-        return Rollouts(ids, mask, response, own, self.tokenizer.batch_decode(response, skip_special_tokens=True))
-
-    def distributions(self, rollouts: Rollouts, rows: slice | Tensor = slice(None)) -> Tensor:
-        """(B, T, V) log-probabilities of all tokens of the vocabulary at each token of the responses, in nats."""
-        response = rollouts.response_ids[rows]
-        ids = torch.cat([rollouts.prompt_ids[rows], response], 1)
-        mask = torch.cat([rollouts.prompt_mask[rows], rollouts.response_mask[rows].long()], 1)
-        positions = (mask.cumsum(1) - 1).clamp(min=0)
-        first = rollouts.prompt_ids.shape[1] - 1
-        logits = self.model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False).logits
-        return logits[:, first:-1].log_softmax(-1)
-
-    def log_probs(self, rollouts: Rollouts, rows: slice | Tensor = slice(None)) -> tuple[Tensor, Tensor]:
-        """(B, T) log-probabilities of the sampled tokens and entropies of their distributions, in nats."""
-        logs = self.distributions(rollouts, rows)
-        return sampled(logs, rollouts.response_ids[rows]), entropies(logs)
-
-
-def sampled(logs: Tensor, response: Tensor) -> Tensor:
-    """(B, T) of the sampled tokens, from (B, T, V)."""
-    return logs.gather(2, response.unsqueeze(2)).squeeze(2)
-
-
-def entropies(logs: Tensor) -> Tensor:
-    """(B, T) in nats, from (B, T, V)."""
-    return -(logs.exp() * logs).sum(-1)
 
 
 def solved_counts(
@@ -111,12 +36,13 @@ def solved_counts(
 ) -> Counter[tuple[int, int]]:
     """How many problems have (n samples, c solved), as `recipe.asymgrpo.pass_at_k` takes it."""
     generator = torch.Generator().manual_seed(EVALUATION_SEED)
-    repeated = [row for row in rows for _ in range(samples)]
     scores_of = Scorer()
     scores: list[Tensor] = []
-    for start in range(0, len(repeated), EVALUATED_AT_ONCE):
-        part = repeated[start : start + EVALUATED_AT_ONCE]
-        scores.append(scores_of(part, policy.sample([prompt_of(row) for row in part], generator, temperature).texts))
+    at_once = max(1, EVALUATED_AT_ONCE // samples)
+    for start in range(0, len(rows), at_once):
+        part = rows[start : start + at_once]
+        rollouts = policy.sample([prompt_of(row) for row in part], samples, generator, temperature)
+        scores.append(scores_of([row for row in part for _ in range(samples)], rollouts.texts))
     counts = torch.cat(scores).view(len(rows), samples).sum(1).int().tolist()
     return Counter((samples, count) for count in counts)
 
@@ -221,7 +147,7 @@ def train(
             waiting = shuffle.sample(list(rows), len(rows))
         batch, waiting = waiting[:PROMPTS], waiting[PROMPTS:]
         repeated = [row for row in batch for _ in range(ROLLOUTS)]
-        rollouts = policy.sample([prompt_of(row) for row in repeated], generator)
+        rollouts = policy.sample([prompt_of(row) for row in batch], ROLLOUTS, generator)
         mask, index = rollouts.response_mask, [i // ROLLOUTS for i in range(len(repeated))]
         scores = scores_of(repeated, rollouts.texts)
         rewards = torch.zeros_like(mask)
@@ -267,9 +193,9 @@ def _update(
 ) -> float:
     """The mini-batches of a step, as verl's actor has them; the share of tokens that PPO clipped."""
     actor, clipped = method.actor, []
-    for rows in torch.arange(len(old)).chunk(MINI_BATCHES):
-        log_prob, entropy = policy.log_probs(rollouts, rows)
-        mask = rollouts.response_mask[rows]
+    for rows, part in rollouts.mini_batches(MINI_BATCHES):
+        log_prob, entropy = policy.log_probs(part)
+        mask = part.response_mask
         arguments = (old[rows], log_prob, advantages[rows], mask, actor.loss_agg_mode, actor)
         loss, metrics = method.loss(*arguments)
         if actor.entropy_coeff:

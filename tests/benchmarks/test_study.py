@@ -220,17 +220,28 @@ def test_every_method_trains(base, rows, method):
 
 def test_sampled_tokens_are_those_of_the_policy(base, rows):
     policy = light.Policy(base)
-    prompts = [light.prompt_of(row) for row in rows["train"][:32]] * 64
-    rollouts = policy.sample(prompts, torch.Generator().manual_seed(0))
+    prompts, each = [light.prompt_of(row) for row in rows["train"][:32]], 64
+    rollouts = policy.sample(prompts, each, torch.Generator().manual_seed(0))
     log_probs, entropy = policy.log_probs(rollouts)
     first = rollouts.response_ids[:, 0]
     # Of the first token: how often each was drawn against its probability, over all prompts.
     drawn = torch.bincount(first, minlength=17) / len(first)
     ids, mask = rollouts.prompt_ids, rollouts.prompt_mask
+    # A prompt is computed once for its responses; here every row is computed whole, and so are its gradients.
+    ids, mask = ids.repeat_interleave(each, 0), mask.repeat_interleave(each, 0)
+    ids = torch.cat([ids, rollouts.response_ids], 1)
+    mask = torch.cat([mask, rollouts.response_mask.long()], 1)
     logits = policy.model(input_ids=ids, attention_mask=mask, position_ids=(mask.cumsum(1) - 1).clamp(min=0)).logits
-    assert torch.allclose(drawn, logits[:, -1].softmax(-1).mean(0), atol=0.05)
-    direct = logits[:, -1].log_softmax(-1).gather(1, first[:, None])[:, 0]
-    assert torch.allclose(log_probs[:, 0], direct, atol=1e-4)
+    direct = logits[:, rollouts.prompt_ids.shape[1] - 1 : -1].log_softmax(-1)
+    assert torch.allclose(drawn, direct[:, 0].exp().mean(0), atol=0.05)
+    direct = direct.gather(2, rollouts.response_ids[..., None])[..., 0]
+    inside = rollouts.response_mask > 0
+    assert torch.allclose(log_probs[inside], direct[inside], atol=1e-4)
+    gradients = [
+        torch.autograd.grad(values[inside].sin().mean(), [*policy.model.parameters()]) for values in (log_probs, direct)
+    ]
+    for one, other in zip(*gradients, strict=True):
+        assert torch.allclose(one, other, atol=1e-4 * float(other.abs().max()))
     ends = rollouts.response_ids == policy.tokenizer.eos_token_id
     for row in range(50):
         length = int(rollouts.response_mask[row].sum())
@@ -267,7 +278,7 @@ def test_plain_sums_are_scored_as_the_scorer_does():
 
 def test_a_long_run_keeps_its_best_checkpoint(base, monkeypatch):
     """By held-out pass@1 on selection prompts; what it does is measured on the others, with the weights it had."""
-    experiment = Experiment("long_final", "light", "grpo", METHODS["grpo"], "chain_sum", 1, 1e-3, 100)
+    experiment = Experiment("long_final", "light", "grpo", METHODS["grpo"], "chain_sum", 1, 1e-3, 150)
     policy, found = light.Policy(base), iter([0.2, 0.5, 0.4])
     weight = next(iter(policy.model.parameters()))
     seen = {}
@@ -284,7 +295,8 @@ def test_a_long_run_keeps_its_best_checkpoint(base, monkeypatch):
             with torch.no_grad():
                 weight += 1
         checkpoints.look(policy, step)
-    result = checkpoints.found(policy)
+    last = {"1": 0.3, "8": 0.6, "32": 0.7}
+    result = checkpoints.found(policy, last)
     assert [(step, values["1"]) for step, values in result["held_out"].items()] == [
         ("50", 0.2),
         ("100", 0.5),
@@ -292,6 +304,9 @@ def test_a_long_run_keeps_its_best_checkpoint(base, monkeypatch):
     ]
     assert result["best"] == {"step": 100, "pass_at": {"1": 0.9, "8": 0.9, "32": 1.0}}
     assert seen[3] == seen[1]
+    checkpoints.held_out["150"]["1"] = 0.6
+    assert checkpoints.found(policy, last)["best"] == {"step": 150, "pass_at": last}  # not measured twice
+    assert len(seen) == 4
 
 
 def test_the_grid_of_a_long_run_grows_where_the_best_is_at_its_end():
