@@ -32,6 +32,7 @@ def test_without_a_gpu_it_says_so_in_one_line(tmp_path):
     assert "DEVICE=gpu is unknown; choose cuda or cpu" in run(DEVICE="gpu").stderr
 
 
+@pytest.mark.ci
 def test_parts_1_and_2_on_a_cpu(tmp_path):
     done = run(DEVICE="cpu", OUT=str(tmp_path))
     record = json.loads((tmp_path / "gpu_check.json").read_text())

@@ -26,6 +26,7 @@ def test_here(tmp_path):
     assert any("the plugin is registered on" in line for line in checks)
     assert any(line.startswith("OK    plugin") for line in checks)
     assert any(line.startswith("OK    verl          0.9.1") for line in checks)
+    assert any(line.startswith("OK    verl's parts") for line in checks)
     assert "platform cpu" in done.stdout
     assert verdict == "it can train; see the warnings"
 
@@ -35,10 +36,9 @@ def test_a_newer_verl_is_judged_by_its_parts(monkeypatch):
     newer = {"verl": "0.10.0.dev0", "torch": "2.14.0", "vllm": "0.28.0", "ray": "2.60", "transformers": "5.10.4"}
     monkeypatch.setattr(doctor, "version_of", newer.get)
     assert {f.topic: f.status for f in doctor.check_versions()}["verl"] == WARN
-    assert one(doctor.check_leaning()).status == OK
     core = "verl.trainer.ppo.core_algos"
     gone = ((core, "NO_REGISTRY", (), False), (core, "agg_loss", ("flavour",), False), (core, "nowhere", (), True))
-    monkeypatch.setattr(doctor, "LEANS_ON", gone)
+    monkeypatch.setattr(doctor, "LEANS_ON", (*doctor.LEANS_ON, *gone))  # of its own parts nothing is said
     first, second, third = doctor.check_leaning()
     assert (first.status, second.status, third.status) == (FAIL, FAIL, WARN)
     assert "core_algos.NO_REGISTRY is not there" in first.text
@@ -57,6 +57,7 @@ def test_torch_versions_that_bake_numbers_into_compiled_code(version, named, mon
 
 def test_without_the_plugin(monkeypatch, capsys):
     monkeypatch.setenv("VERL_USE_EXTERNAL_PLUGINS", "none")
+    monkeypatch.setattr(doctor, "check_leaning", list)  # another process that imports verl
     assert doctor.main(["--no-ray"]) == 1
     printed = capsys.readouterr().out
     finding = one(line for line in printed.splitlines() if line.startswith(f"{FAIL}  plugin"))
@@ -70,6 +71,7 @@ def test_a_verl_without_entry_points(monkeypatch):
     assert "export VERL_USE_EXTERNAL_MODULES=verl_ext.plugin" in one(doctor.check_plugin()).text
 
 
+@pytest.mark.ci
 def test_a_worker_without_the_plugin(monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setenv("VERL_USE_EXTERNAL_PLUGINS", "none")
