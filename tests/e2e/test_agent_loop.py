@@ -2,16 +2,12 @@
 
 import json
 import os
-import subprocess
-import sys
 from collections import defaultdict
-from pathlib import Path
 
 import pytest
 
-from trainings import expected_advantages, records
+from trainings import ROOT, expected_advantages, finish, records, start
 
-ROOT = Path(__file__).resolve().parents[2]
 STEPS = 2
 
 AGENT = '''
@@ -55,21 +51,10 @@ def test_one_vote_a_rollout_by_the_verifiers_word(tmp_path):
         "trainer.save_freq=-1",
     ]
     paths = [str(tmp_path), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    done = subprocess.run(
-        ["bash", "examples/quickstart.sh", *overrides],
-        cwd=ROOT,
-        env={
-            **os.environ,
-            **{"VENV": sys.prefix, "OUT": str(tmp_path / "out"), "STEPS": str(STEPS)},
-            "PYTHONPATH": os.pathsep.join(paths),
-        },
-        capture_output=True,
-        text=True,
-        timeout=1500,
-        check=False,
-    )
+    knobs = {"OUT": str(tmp_path / "out"), "STEPS": str(STEPS), "PYTHONPATH": os.pathsep.join(paths)}
+    output = finish(start("quickstart", *overrides, **knobs))
     (run,) = (tmp_path / "out").glob("*/asymgrpo-*")
-    assert sorted(set(records(run)) - {0}) == list(range(1, STEPS + 1)), done.stdout[-3000:] + done.stderr[-3000:]
+    assert sorted(set(records(run)) - {0}) == list(range(1, STEPS + 1)), output
     for step in range(1, STEPS + 1):
         sessions: dict[str, dict[int, dict]] = defaultdict(dict)
         for line in (run / "rollouts" / f"{step}.jsonl").read_text().splitlines():

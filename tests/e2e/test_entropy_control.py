@@ -8,15 +8,13 @@ import os
 import signal
 import statistics
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from trainings import records
+from trainings import finish, records, start, wait
 
-ROOT = Path(__file__).resolve().parents[2]
 STEPS = 60
 CONTROL = "algorithm.asym_grpo.entropy_control"
 SETTINGS = (  # a step size two and a half times the quickstart's
@@ -29,18 +27,8 @@ FLOOR, CEILING = 0.6, 1.1
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
-def start(out: Path, *overrides: str, **knobs: str) -> subprocess.Popen:
-    env = {**os.environ, "VENV": sys.prefix, "OUT": str(out), "STEPS": str(STEPS), "SEED": "1", **knobs}
-    with (out / "output").open("a") as output:
-        return subprocess.Popen(
-            ["bash", "examples/quickstart.sh", *SETTINGS, *overrides],
-            cwd=ROOT,
-            env=env,
-            start_new_session=True,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
+def quickstart(out: Path, *overrides: str, **knobs: str) -> subprocess.Popen:
+    return start("quickstart", *SETTINGS, *overrides, OUT=str(out), STEPS=str(STEPS), SEED="1", **knobs)
 
 
 def last_half(logged: dict[int, dict], key: str) -> float:
@@ -49,19 +37,15 @@ def last_half(logged: dict[int, dict], key: str) -> float:
 
 def test_entropy_stays_between_its_levels_through_a_kill(tmp_path):
     held = (f"{CONTROL}.way=both", f"{CONTROL}.floor={FLOOR}", f"{CONTROL}.ceiling={CEILING}")
-    process = start(tmp_path, *held, METHOD="grpo,entropy_floor")
-    deadline = time.monotonic() + 900
-    while not list(tmp_path.glob("small/*/checkpoints/global_step_20/data.pt")):
-        assert process.poll() is None, (tmp_path / "output").read_text()
-        assert time.monotonic() < deadline, "no checkpoint in 15 minutes"
-        time.sleep(0.5)
+    process = quickstart(tmp_path, *held, METHOD="grpo,entropy_floor")
+    wait(process, lambda: list(tmp_path.glob("small/*/checkpoints/global_step_20/data.pt")))
     time.sleep(10)  # some steps beyond the checkpoint, which are lost
     os.killpg(process.pid, signal.SIGINT)
-    process.wait(120)
+    finish(process, expected=130)
     (run,) = tmp_path.glob("small/grpo+entropy_floor*")
     state = json.loads((run / "checkpoints/global_step_20/entropy_control.json").read_text())
 
-    assert start(tmp_path, *held, METHOD="grpo,entropy_floor").wait(1500) == 0, (tmp_path / "output").read_text()
+    finish(quickstart(tmp_path, *held, METHOD="grpo,entropy_floor"))
     logged = records(run)
     assert sorted(logged) == list(range(STEPS + 1))
     first = logged[1]["asymgrpo/control/entropy"]
@@ -76,7 +60,7 @@ def test_entropy_stays_between_its_levels_through_a_kill(tmp_path):
     assert last_half(logged, "asymgrpo/control/action") > 0
     assert "entropy is the trainer's per-token entropy" in (run / "train.log").read_text()
 
-    assert start(tmp_path, METHOD="grpo").wait(1500) == 0, (tmp_path / "output").read_text()
+    finish(quickstart(tmp_path, METHOD="grpo"))
     (plain,) = tmp_path.glob("small/grpo-*")
     without = last_half(records(plain), "actor/entropy")
     assert without < 0.75 * FLOOR * first, "this step size does not lower the entropy: nothing was shown"

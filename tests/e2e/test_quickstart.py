@@ -4,8 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
-import time
 from fractions import Fraction
 from itertools import combinations
 from pathlib import Path
@@ -13,9 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from trainings import expected_advantages, groups_of, records
+from trainings import ROOT, expected_advantages, finish, groups_of, records, start, wait
 
-ROOT = Path(__file__).resolve().parents[2]
 QUICK = ["data.val_max_samples=64", "actor_rollout_ref.rollout.val_kwargs.n=1", "trainer.save_freq=1"]
 
 
@@ -25,25 +22,8 @@ def out(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("quickstart")
 
 
-def start(out: Path, *overrides: str, **knobs: str) -> subprocess.Popen:
-    env = {**os.environ, "VENV": sys.prefix, "OUT": str(out), **knobs}
-    return subprocess.Popen(
-        ["bash", "examples/quickstart.sh", *QUICK, *overrides],
-        cwd=ROOT,
-        env=env,
-        start_new_session=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        # Where the tests run in the background, a shell may have made them ignore Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-
-
-def finish(process: subprocess.Popen, expected: int = 0) -> str:
-    output, _ = process.communicate(timeout=1500)
-    assert process.returncode == expected, output
-    return output
+def quickstart(out: Path, *overrides: str, **knobs: str) -> subprocess.Popen:
+    return start("quickstart", *QUICK, *overrides, OUT=str(out), **knobs)
 
 
 def expected_group_metrics(groups: list[list[bool]]) -> dict[str, float]:
@@ -128,12 +108,8 @@ def check_channels(run: Path) -> None:
 def test_interrupted_run_of_two_ranks_resumes_and_finishes(out):
     """With wandb offline: the second start goes on in the same wandb run."""
     runs = out / "small"
-    process = start(out, *RANKS, STEPS="3", NGPUS="2", WANDB_MODE="offline")
-    deadline = time.monotonic() + 900
-    while not list(runs.glob("*/checkpoints/latest_checkpointed_iteration.txt")):
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline, "no checkpoint in 15 minutes"
-        time.sleep(0.5)
+    process = quickstart(out, *RANKS, STEPS="3", NGPUS="2", WANDB_MODE="offline")
+    wait(process, lambda: list(runs.glob("*/checkpoints/latest_checkpointed_iteration.txt")))
     members = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, signal.SIGINT)  # Ctrl-C
     output = finish(process, expected=130)
@@ -141,7 +117,7 @@ def test_interrupted_run_of_two_ranks_resumes_and_finishes(out):
     _, alive = psutil.wait_procs(members, timeout=20)
     assert not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
 
-    output = finish(start(out, *RANKS, STEPS="3", NGPUS="2", WANDB_MODE="offline"))
+    output = finish(quickstart(out, *RANKS, STEPS="3", NGPUS="2", WANDB_MODE="offline"))
     (run,) = runs.glob("asymgrpo-*-seed1")
     first, second = sorted(run.glob("metrics-*.jsonl"))
     assert json.loads(second.read_text().splitlines()[0])["step"] > 0, "the second start began from nothing"
@@ -164,7 +140,7 @@ def covariances(data: dict) -> list[float]:
 @pytest.mark.e2e
 @pytest.mark.ci
 def test_legacy_trainer_logs_the_same(out):
-    finish(start(out, "trainer.use_v1=False", STEPS="2", SEED="3"))
+    finish(quickstart(out, "trainer.use_v1=False", STEPS="2", SEED="3"))
     (run,) = (out / "small").glob("asymgrpo-*-seed3")
     check(run, 2)
     logged = records(run)
@@ -184,7 +160,7 @@ def wrappers():
 KNOWN, driver_metrics.wrappers = driver_metrics.wrappers(), wrappers
 """)
     path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
-    finish(start(out, STEPS="2", SEED="4", PYTHONPATH=path, VERL_USE_EXTERNAL_MODULES="verl_has_renamed_it"))
+    finish(quickstart(out, STEPS="2", SEED="4", PYTHONPATH=path, VERL_USE_EXTERNAL_MODULES="verl_has_renamed_it"))
     (run,) = (out / "small").glob("asymgrpo-*-seed4")
     logged = records(run)
     assert logged[2]["critic/advantages/max"] > 0
@@ -196,7 +172,7 @@ KNOWN, driver_metrics.wrappers = driver_metrics.wrappers(), wrappers
 @pytest.mark.slow
 @pytest.mark.parametrize("ranks", ["1", "2", "4"])
 def test_fsdp2_ranks_with_the_modulated_loss(out, ranks):
-    finish(start(out, "+asymgrpo=modulated", *RANKS, STEPS="2", NGPUS=ranks, SEED=ranks))
+    finish(quickstart(out, "+asymgrpo=modulated", *RANKS, STEPS="2", NGPUS=ranks, SEED=ranks))
     (run,) = (out / "small").glob(f"modulated-*-seed{ranks}")
     check(run, 2)
     check_channels(run)
@@ -205,14 +181,14 @@ def test_fsdp2_ranks_with_the_modulated_loss(out, ranks):
 @pytest.mark.e2e
 @pytest.mark.slow
 def test_smollm2(out):
-    finish(start(out, "data.val_max_samples=8", STEPS="2", MODEL="smollm2"))
+    finish(quickstart(out, "data.val_max_samples=8", STEPS="2", MODEL="smollm2"))
     (run,) = (out / "smollm2").glob("asymgrpo-*")
     check(run, 2)
 
 
 @pytest.mark.e2e
 def test_bad_knob_fails_before_any_worker_starts(out):
-    output = finish(start(out, "+algorithm.asym_grpo.beta_pso=1", METHOD="grpo", STEPS="1"), expected=1)
+    output = finish(quickstart(out, "+algorithm.asym_grpo.beta_pso=1", METHOD="grpo", STEPS="1"), expected=1)
     (run,) = (out / "small").glob("grpo-*")
     assert "Started a local Ray instance" not in (run / "train.log").read_text()
     assert "algorithm.asym_grpo.beta_pso" in output

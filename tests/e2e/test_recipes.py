@@ -1,19 +1,14 @@
 """The GPU recipes at SCALE=tiny: the same scripts, verl's trainer and the mathematics reward, on a CPU."""
 
 import json
-import os
-import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
 
 from recipe.asymgrpo.reward import compute_score
-
-ROOT = Path(__file__).resolve().parents[2]
+from trainings import finish, start, wait
 
 
 @pytest.fixture(scope="session")
@@ -21,34 +16,13 @@ def out(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("recipes")
 
 
-def start(script: str, *arguments: str, out: Path, **knobs: str) -> subprocess.Popen:
-    env = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
-    env |= {"SCALE": "tiny", "VENV": sys.prefix, "OUT": str(out), **knobs}
-    return subprocess.Popen(
-        ["bash", f"examples/{script}.sh", *arguments],
-        cwd=ROOT,
-        env=env,
-        start_new_session=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-
-
-def finish(process: subprocess.Popen) -> str:
-    output, _ = process.communicate(timeout=1200)
-    assert process.returncode == 0, output
-    return output
+def tiny(script: str, *arguments: str, out: Path, **knobs: str) -> subprocess.Popen:
+    return start(script, *arguments, SCALE="tiny", OUT=str(out), **knobs)
 
 
 def kill_after_first_checkpoint(process: subprocess.Popen, run: Path) -> None:
     """SIGKILL for the script and all it has started, as when a node goes down."""
-    deadline = time.monotonic() + 900
-    while not (run / "checkpoints" / "latest_checkpointed_iteration.txt").exists():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline, "no checkpoint in 15 minutes"
-        time.sleep(0.05)
+    wait(process, (run / "checkpoints" / "latest_checkpointed_iteration.txt").exists)
     root = psutil.Process(process.pid)
     members = [root, *root.children(recursive=True)]
     for member in members:
@@ -109,17 +83,17 @@ ONE_GPU = ["run_qwen2_5_0_5b_1gpu", "run_qwen2_5_3b_lora_1gpu"]
 )
 def test_killed_and_resumed(script, out):
     run = out / script / "paper-seed1"
-    kill_after_first_checkpoint(start(script, out=out, STEPS="3", TEST_FREQ="3"), run)
-    finish(start(script, out=out, STEPS="3", TEST_FREQ="3"))
+    kill_after_first_checkpoint(tiny(script, out=out, STEPS="3", TEST_FREQ="3"), run)
+    finish(tiny(script, out=out, STEPS="3", TEST_FREQ="3"))
     check(run, 3, "gsm8k" if script in ONE_GPU else "math500")
-    assert "has finished" in finish(start(script, out=out, STEPS="3"))
+    assert "has finished" in finish(tiny(script, out=out, STEPS="3"))
 
 
 @pytest.mark.e2e
 @pytest.mark.slow
 @pytest.mark.parametrize("script", OTHERS)
 def test_trains(script, out):
-    finish(start(script, out=out, STEPS="1", TEST_FREQ="1", SEED="2"))
+    finish(tiny(script, out=out, STEPS="1", TEST_FREQ="1", SEED="2"))
     (metrics,) = (out / script / "paper-seed2").glob("metrics-*.jsonl")
     check_step(steps_of(metrics)[1])
 
@@ -129,13 +103,13 @@ def test_trains(script, out):
 def test_what_lora_has_learned_is_evaluated(out):
     """A step size at which the tiny model forgets all it knew: the base model would still be right half of the time."""
     knobs = {"SEED": "2", "STEPS": "8", "TEST_FREQ": "8", "SAVE_FREQ": "8", "LR": "2e-2"}
-    finish(start("run_qwen2_5_3b_lora_1gpu", out=out, **knobs))
+    finish(tiny("run_qwen2_5_3b_lora_1gpu", out=out, **knobs))
     run = out / "run_qwen2_5_3b_lora_1gpu" / "paper-seed2"
     (metrics,) = run.glob("metrics-*.jsonl")
     steps = steps_of(metrics)
     assert steps[0]["val-core/gsm8k/acc/mean@2"] > 0.3
     assert steps[8]["val-core/gsm8k/acc/mean@2"] < 0.1
-    assert "gsm8k: 6 problems  pass@1 0.000" in finish(start("eval", str(run), out=out))
+    assert "gsm8k: 6 problems  pass@1 0.000" in finish(tiny("eval", str(run), out=out))
 
 
 MATH_1_5B = "run_qwen2_5_math_1_5b"
@@ -158,8 +132,8 @@ def test_a_row_of_the_papers_table_is_trained_and_evaluated(script, killed, out)
     name, last = f"grpo_clip_higher-seed{seed}", int(knobs["STEPS"])
     run = out / script / name
     if killed:
-        kill_after_first_checkpoint(start("paper_table", out=out, **knobs), run)
-    output = finish(start("paper_table", out=out, **knobs))
+        kill_after_first_checkpoint(tiny("paper_table", out=out, **knobs), run)
+    output = finish(tiny("paper_table", out=out, **knobs))
     if killed:
         check(run, last)
     else:

@@ -1,10 +1,50 @@
-"""What the tests of real trainings read from a run's folder, and the paper's formula to compare it with."""
+"""How the tests start a real training and what they read from its folder; the paper's formula to compare it with."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[2]
+
 PAPER = (0.9, 0.4)  # beta_pos, beta_neg of `asymgrpo`, from the paper
+
+
+def start(script: str, *arguments: str, **knobs: str) -> subprocess.Popen:
+    """A script of examples/ in this environment, in a session of its own, whose output `finish` returns."""
+    env = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+    return subprocess.Popen(
+        ["bash", f"examples/{script}.sh", *arguments],
+        cwd=ROOT,
+        env={**env, "VENV": sys.prefix, **knobs},
+        start_new_session=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # Where the tests run in the background, a shell may have made them ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+def finish(process: subprocess.Popen, expected: int = 0) -> str:
+    output, _ = process.communicate(timeout=1500)
+    assert process.returncode == expected, output
+    return output
+
+
+def wait(process: subprocess.Popen, until: Callable[[], object]) -> None:
+    """Until it is true; the training must not end before."""
+    deadline = time.monotonic() + 900
+    while not until():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline, "not in 15 minutes"
+        time.sleep(0.05)
 
 
 def records(run: Path) -> dict[int, dict]:
