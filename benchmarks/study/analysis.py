@@ -37,6 +37,7 @@ BLOCKS: dict[str, Callable[[Study], str]] = {
     "long-best": long_tables.best_checkpoint_table,
     "quantum-lock": sections.quantum_lock,
     "large-model": sections.large_model,
+    "control-held": control_sections.held,
     "control-ways": control_sections.ways,
     "control-fresh": control_sections.fresh,
     "control-channels": control_sections.channels,

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 
 from benchmarks.study.experiments import (
+    FEW,
     FEW_TUNED,
     FRESH,
     LONG_STEPS,
@@ -28,6 +29,7 @@ from benchmarks.study.methods import (
     FLOORS,
     LONG_METHODS,
     LONGER_METHODS,
+    WAYS,
     coefficient_overrides,
     control_overrides,
 )
@@ -37,17 +39,33 @@ TASK = "countdown"  # of the groups with one task
 BEST, BEST_LONGER = 6, 2
 LONGER = {TASK: 800}
 STEP_SIZES = (1e-4, 2e-4, 4e-4, 8e-4, 1.6e-3)
+HELD_TASK, HELD_STEPS, HELD_FLOOR = "chain_sum", 60, "0.6"
+HELD_RATES = (4e-4, 1e-3)  # the quickstart's, and a careless one
 TEMPERATURES = (0.6, 1.3)  # of evaluation, beside 1
 AT_TEMPERATURES = ("control", "control_channel")
-IN_SHORT = ("control_levels", "control_channel", "control_explosion", "control_robust")  # their curves are not kept
+IN_SHORT = (
+    "control_held",
+    "control_levels",
+    "control_channel",
+    "control_explosion",
+    "control_robust",
+)  # their curves are not kept
 AT_LENGTH = ("control", "control_800")  # theirs are
-ON_FRESH = ("control", "control_channel", "control_robust", "control_800")
+ON_FRESH = ("control_held", "control", "control_channel", "control_robust", "control_800")
 
 
 def tuned(method: str) -> str:
     """The method whose step size it takes: the same way at the first floor."""
     base, way, _ = method.split("_")
     return f"{base}_{way}_{FLOORS[0]}"
+
+
+def control_held(_: Sequence[Result]) -> Iterator[Experiment]:
+    """How near to its floor each way keeps the entropy, and where it is without one."""
+    methods = {"grpo": LONG_METHODS["grpo"]}
+    methods |= {f"grpo_{way}_{HELD_FLOOR}": control_overrides("grpo", way, HELD_FLOOR) for way in WAYS}
+    for seed, lr, (method, overrides) in itertools.product(FEW, HELD_RATES, methods.items()):
+        yield Experiment("control_held", "light", method, overrides, HELD_TASK, seed, lr, HELD_STEPS)
 
 
 def control_grid(results: Sequence[Result]) -> Iterator[Experiment]:
@@ -166,7 +184,7 @@ def control_800(results: Sequence[Result]) -> Iterator[Experiment]:
 GROUPS: dict[str, Callable[[Sequence[Result]], Iterator[Experiment]]] = {
     group.__name__: group
     for group in (
-        *(control_grid, control_levels, control, control_channel, control_explosion, control_robust),
+        *(control_held, control_grid, control_levels, control, control_channel, control_explosion, control_robust),
         *(control_800_grid, control_800),
     )
 }

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 from benchmarks.study import aggregates, control_tables, figures, long_tables
-from benchmarks.study.control import CONTROL_TASKS, TASK, tuned
-from benchmarks.study.experiments import LONG_STEPS, Incomplete
+from benchmarks.study.control import CONTROL_TASKS, HELD_FLOOR, HELD_STEPS, HELD_TASK, TASK, tuned
+from benchmarks.study.experiments import FEW, LONG_STEPS, Incomplete
 from benchmarks.study.measures import TASK_NAMES, Study
 from benchmarks.study.methods import BASES, CONTROL_METHODS, FLOORS, LABELS, LONGER_METHODS
 from benchmarks.study.sections import PASSES, Part, joined, of_group
@@ -16,6 +16,18 @@ from benchmarks.study.tables import methods_table
 def of(task: str) -> str:
     """The task at the beginning of a sentence."""
     return TASK_NAMES[task].capitalize()
+
+
+def held(study: Study) -> str:
+    """How near to its floor each way keeps the entropy."""
+    words = (
+        f"{of(HELD_TASK)}, GRPO, {HELD_STEPS} steps, floor {HELD_FLOOR}, {len(FEW)} seeds (`benchmarks/study/run.sh "
+    )
+    words += (
+        "--only control_held`): the entropy of the last 20 steps by the floor's, mean (least to most of the seeds), "
+    )
+    words += "and what was solved of the test prompts. 1 is at the floor."
+    return joined(study, "### What a way can hold", [(words, control_tables.held_table)])
 
 
 def ways(study: Study) -> str:

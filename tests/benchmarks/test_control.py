@@ -140,6 +140,25 @@ def test_a_temperature_sharpens_what_is_sampled(base, rows):
 # Tables
 
 
+def test_what_a_way_holds_is_told_by_its_floor():
+    """The run without a floor by that of its seed, which is of another run."""
+    rows = []
+    for e in GROUPS["control_held"]([]):
+        floor, plain = 0.4 + e.seed / 1000, e.method == "grpo"
+        share = (0.5 if plain else 0.9) + (e.seed - 13) / 100 + (0.01 if e.lr == 1e-3 else 0)
+        ends = {"entropy": share * floor} | ({} if plain else {"control/floor": floor})
+        rows.append(finished(e, (0.6, 0.9, 1.0), last=ends))
+    assert {(row["task"], row["steps"]) for row in rows} == {("chain_sum", 60)}
+    header, _, plain, *held = control_tables.held_table(Study(rows)).splitlines()
+    assert header.startswith("| way | lr 0.0004: entropy by the floor |")
+    assert plain == (
+        "| no floor | 0.50 (0.48 to 0.52) | 0.600 / 0.900 / 1.000 | 0.51 (0.49 to 0.53) | 0.600 / 0.900 / 1.000 |"
+    )
+    assert [line.split(" | ")[0].strip("| ") for line in held] == list(methods.WAYS)
+    assert all("| 0.90 (0.88 to 0.92) |" in line and "| 0.91 (0.89 to 0.93) |" in line for line in held)
+    assert control_sections.held(Study([])) == ""
+
+
 def channel_rows(results, reach, effect):
     """At the same entropy, successes solve more by `effect`; `reach` is the entropy at a floor, by channel."""
     rows = []

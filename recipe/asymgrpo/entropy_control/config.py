@@ -36,9 +36,9 @@ class Way:
 
 
 WAYS: dict[str, Way] = {
-    "successes": Way(10.0, True, None, "our modulation of successes, its coefficient from the error"),
-    "failures": Way(10.0, True, None, "the same, of failures"),
-    "both": Way(10.0, True, None, "the same, of both"),
+    "successes": Way(20.0, True, None, "our modulation of successes, its coefficient from the error"),
+    "failures": Way(20.0, True, None, "the same, of failures"),
+    "both": Way(20.0, True, None, "the same, of both"),
     "bonus": Way(0.005, False, "2505.22312", "Skywork-OR1's adaptive entropy bonus, as an advantage"),
     "repo": Way(2.0, False, "2603.11682", "REPO-R: advantages times 1 -+ zeta log pi"),
     "weights": Way(1.0, False, "2511.15248", "EntroPIC: a weight on likely tokens from a PI controller"),

@@ -194,7 +194,7 @@ def test_the_first_step_is_the_reference():
     second = control(config, first.state, 0.0, advantages, torch.tensor([[-0.2, -0.1]]), mask)
     assert second.state.reference == 0.75
     assert second.metrics["asymgrpo/control/entropy"] == pytest.approx(0.15)
-    assert second.metrics["asymgrpo/control/action"] == pytest.approx(10 * (0.375 - 0.15) / 0.375)
+    assert second.metrics["asymgrpo/control/action"] == pytest.approx(20 * (0.375 - 0.15) / 0.375)
     assert second.advantages[0, 0] > 1 > second.advantages[0, 1]
 
 
