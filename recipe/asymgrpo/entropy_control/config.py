@@ -52,8 +52,8 @@ class EntropyControlConfig:
 
     Args:
         way: how the entropy is moved, one of `WAYS`.
-        floor: the level that the entropy is kept from falling below; None for none.
-        ceiling: the level that it is kept from rising above; None for none. Equal to `floor`, both are a target.
+        floor: the level below which the way acts; None for none.
+        ceiling: the level above which its mirror acts; None for none. Equal to `floor`, both are a target.
         unit: of the levels: `share` of the first step's entropy, or `nats` a token.
         final_floor: the level to which `floor` falls linearly until the last step; None: it is constant.
         final_ceiling: the same of `ceiling`.
