@@ -147,4 +147,18 @@ def headline_table(study: Study) -> str:
     seeds = sorted({len(found) for _, found in chosen.values()})
     counted = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     plural = "" if seeds == [1] else "s"
-    return f"Countdown, {LONG_STEPS[task]} steps, {counted} seed{plural}, {prompts}:\n\n{table(header, rows)}"
+    shown = f"Countdown, {LONG_STEPS[task]} steps, {counted} seed{plural}, {prompts}:\n\n{table(header, rows)}"
+    return f"{shown}\n\n{_beside_grpo(study)}" if all(fresh.values()) else shown
+
+
+def _beside_grpo(study: Study) -> str:
+    """What AsymGRPO adds to GRPO on each task, in words."""
+    parts = []
+    for task in reversed(TASKS):
+        try:
+            found = {k: study.difference("long_final", "asymgrpo", "grpo", task, pass_at(k)) for k in (1, 8, 32)}
+        except Incomplete:
+            continue
+        words = ", ".join(f"pass@{k} {estimate.text(sign=True)}" for k, estimate in found.items())
+        parts.append(f"{TASK_NAMES[task]} {words} ({found[1].seeds} seeds)")
+    return f"AsymGRPO minus GRPO, paired by seed, mean [95 % interval]: {'; '.join(parts)}."

@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks.study import aggregates, claims, figures, long_tables
 from benchmarks.study.experiments import TASKS, Incomplete
+from benchmarks.study.long_tables import headline_table
 from benchmarks.study.measures import Study
 from benchmarks.study.methods import LONG_METHODS
 
@@ -138,3 +139,16 @@ def test_synergy_is_against_the_better_of_the_two():
         assert finding.what.startswith("AsymGRPO + clip-higher minus GRPO + clip-higher")
         assert finding.estimate.mean == pytest.approx(-0.05, abs=0.01)
         assert finding.verdict == "not supported"
+
+
+def test_readmes_table_says_what_asymgrpo_adds():
+    planted_rows = [
+        finished(method, task, seed, value + seed / 1000)
+        for method, value in {"grpo": 0.5, "asymgrpo": 0.54, "modulated_0.3": 0.52, "maxrl": 0.51}.items()
+        for task in TASKS
+        for seed in range(11, 17 if task == "countdown" else 16)
+    ]
+    shown = headline_table(Study(planted_rows))
+    assert "6 seeds, test prompts" in shown
+    assert "countdown pass@1 +0.040 [+0.040, +0.040], pass@8 +0.040" in shown
+    assert shown.endswith("pass@32 +0.040 [+0.040, +0.040] (5 seeds).")
