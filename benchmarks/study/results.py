@@ -1,9 +1,10 @@
-"""The raw results: one JSON line a run, in a file a group."""
+"""The raw results: one JSON line a run, in a file a group; large ones that are finished are compressed (zcat)."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import gzip
 import importlib.metadata
 import json
 import os
@@ -25,8 +26,9 @@ def read_results(folder: Path) -> list[Result]:
         ValueError: a line in the middle cannot be read.
     """
     rows: list[Result] = []
-    for path in sorted(folder.glob("*.jsonl")):
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    for path in sorted((*folder.glob("*.jsonl"), *folder.glob("*.jsonl.gz"))):
+        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        lines = data.decode().splitlines(keepends=True)
         for number, line in enumerate(lines, 1):
             if number == len(lines) and not line.endswith("\n"):
                 break

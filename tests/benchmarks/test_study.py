@@ -1,5 +1,6 @@
 """benchmarks/study: the experiments, both engines' runner, and what is made of the results."""
 
+import gzip
 import itertools
 import json
 import math
@@ -389,6 +390,10 @@ def test_a_finished_run_is_not_repeated_and_a_cut_line_is(tmp_path, tiny_group):
     assert path.read_bytes() == whole
     runner.append(tmp_path, finished(tiny_group[2]))
     assert runner.pending(["tiny"], runner.read_results(tmp_path)) == tiny_group[3:]
+    there = runner.read_results(tmp_path)
+    (tmp_path / "tiny.jsonl.gz").write_bytes(gzip.compress(path.read_bytes()))
+    path.unlink()
+    assert runner.read_results(tmp_path) == there
 
 
 def test_a_broken_line_is_named(tmp_path, tiny_group):
