@@ -177,7 +177,7 @@ launch() {
     fi
     keep_settings "$RUN"
     echo "training: $RUN (log: $RUN/train.log)"
-    "$PYTHON" -m verl_ext.watch --run "$RUN" --steps "$STEPS" --stall "${STALL:-3600}" "${watch[@]}" -- \
+    "$PYTHON" -m verl_ext.watch --end-with-parent --run "$RUN" --steps "$STEPS" --stall "${STALL:-3600}" "${watch[@]}" -- \
         "$PYTHON" -m verl.trainer.main_ppo "${overrides[@]}" || exit $?
     echo "finished: $RUN"
     echo "next:  bash examples/eval.sh $RUN"

@@ -134,7 +134,7 @@ def evaluate(run: Path, step: int | None, data: Path, extra: Sequence[str]) -> P
             continue
         print(f"step {step}, {', '.join(names)}: {n} responses to each problem", flush=True)
         files = ",".join(quoted(data / f"{name}.parquet") for name in names)
-        command = [sys.executable, "-m", "verl_ext.watch", "--run", str(folder), "--steps", "1"]
+        command = [sys.executable, "-m", "verl_ext.watch", "--end-with-parent", "--run", str(folder), "--steps", "1"]
         command += ["--stall", "7200", "--max-probs-diff", "2", "--"]
         command += [sys.executable, "-m", "verl.trainer.main_ppo", *settings, *model]
         command += [

@@ -149,7 +149,7 @@ if [ -e "$RUN/done.json" ]; then
 else
     keep_settings "$RUN"
     echo "training: $RUN (log: $RUN/train.log)"
-    "$PYTHON" -m verl_ext.watch --run "$RUN" --steps "$STEPS" --stall "$STALL" -- \
+    "$PYTHON" -m verl_ext.watch --end-with-parent --run "$RUN" --steps "$STEPS" --stall "$STALL" -- \
         "$PYTHON" -m verl.trainer.main_ppo \
         "${ALGORITHM[@]}" "${DATASET[@]}" "${ACTOR[@]}" "${ROLLOUT[@]}" "${TRAINER[@]}" "${CPU[@]}" "${OVERRIDES[@]}" \
         || exit $?

@@ -55,6 +55,13 @@ def test_what_a_page_says_to_type_exists(page, command):
             assert set(word.removeprefix("+asymgrpo=").strip("[]").split(",")) <= METHODS | {"NAME", "METHOD"}
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_files_that_a_page_names_are_there(page):
+    rooms = "tests|examples|recipe|verl_ext|benchmarks|docs|tools|hydra_plugins|requirements"
+    named = re.findall(rf"(?<![\w/.-])((?:{rooms})/[\w./-]*\w)", (ROOT / page).read_text(encoding="utf-8"))
+    assert not [path for path in named if not (ROOT / path).exists()]
+
+
 def verl_commands() -> list[tuple[str, list[str]]]:
     found = []
     for page, command in TYPED:

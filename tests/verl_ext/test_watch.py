@@ -180,6 +180,21 @@ def test_nothing_is_left_behind_where_nobody_reads(tmp_path, signal_):
     assert not alive
 
 
+@pytest.mark.parametrize("signal_", [signal.SIGTERM, signal.SIGKILL])
+def test_a_training_ends_with_the_script_that_started_it(tmp_path, signal_):
+    """A kill of the script's shell reaches nobody else."""
+    run = [*WATCH, "--end-with-parent", "--run", str(tmp_path), "--steps", "3", "--", *command("time.sleep(600)")]
+    script = psutil.Popen(["bash", "-c", '"$@"; exit $?', "bash", *run], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while len(members := script.children(recursive=True)) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    script.send_signal(signal_)
+    _, alive = psutil.wait_procs(members, timeout=30)
+    assert not alive
+    assert "Interrupted; the same command resumes" in script.communicate()[1]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_while_verl_is_started_stops_it(tmp_path, monkeypatch, number):
     """The process is there before Popen returns, and nobody could stop it."""

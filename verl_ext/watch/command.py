@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 from pathlib import Path
@@ -23,9 +24,15 @@ def main() -> int:
         default=MAX_PROBS_DIFF,
         help="largest training/rollout_probs_diff_max; above 1 it is not checked (bfloat16 differs by itself)",
     )
+    parser.add_argument(
+        "--end-with-parent",
+        action="store_true",
+        help="the end of the process that started this is an interrupt: for scripts, whose shell a kill ends alone",
+    )
     parser.add_argument("command", nargs=argparse.REMAINDER, help="-- and verl's command line")
     options = parser.parse_args()
     command = options.command[1:] if options.command[:1] == ["--"] else options.command
+    parent = os.getppid() if options.end_with_parent else None
     options.run.mkdir(parents=True, exist_ok=True)
 
     # A TERM, or a terminal that is closed, is treated like Ctrl-C: it must not leave Ray and vLLM behind.
@@ -33,7 +40,7 @@ def main() -> int:
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
         signal.signal(signal.SIGHUP, signal.default_int_handler)
     try:
-        facts = train(options.run, options.steps, options.stall, command, options.max_probs_diff)
+        facts = train(options.run, options.steps, options.stall, command, options.max_probs_diff, parent)
     except KeyboardInterrupt:
         print("\nInterrupted; the same command resumes from the last checkpoint.", file=sys.stderr)
         return 130

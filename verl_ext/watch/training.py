@@ -109,8 +109,18 @@ def stop(process: subprocess.Popen, members: set[psutil.Process]) -> None:
             continue
 
 
-def train(run: Path, steps: int, stall: float, command: list[str], max_probs_diff: float = MAX_PROBS_DIFF) -> dict:
+def train(
+    run: Path,
+    steps: int,
+    stall: float,
+    command: list[str],
+    max_probs_diff: float = MAX_PROBS_DIFF,
+    parent: int | None = None,
+) -> dict:
     """Run `command` to its end.
+
+    Args:
+        parent: the process that started this one, if its end is an interrupt.
 
     Returns:
         ``seconds`` (of this start), ``startup_seconds`` (until verl's first record) and ``peak_memory_gb``.
@@ -121,7 +131,7 @@ def train(run: Path, steps: int, stall: float, command: list[str], max_probs_dif
     """
     with locked(run) as lock:
         check_checkpoint(run / "checkpoints")
-        return watch(run, steps, stall, command, max_probs_diff, lock)
+        return watch(run, steps, stall, command, max_probs_diff, lock, parent)
 
 
 @contextlib.contextmanager
@@ -153,7 +163,9 @@ def interrupts_held_back() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-def watch(run: Path, steps: int, stall: float, command: list[str], max_probs_diff: float, lock: int) -> dict:
+def watch(
+    run: Path, steps: int, stall: float, command: list[str], max_probs_diff: float, lock: int, parent: int | None
+) -> dict:
     """What :func:`train` does once the folder is ours and its checkpoint is good."""
     log = run / "train.log"
     number = sum(1 for _ in run.glob("metrics-*.jsonl"))
@@ -186,6 +198,8 @@ def watch(run: Path, steps: int, stall: float, command: list[str], max_probs_dif
         while process.poll() is None:
             time.sleep(0.5)
             now = time.monotonic()
+            if parent is not None and os.getppid() != parent:
+                raise KeyboardInterrupt
             for record in tail.read():
                 last_record = now
                 startup = now - began if math.isnan(startup) else startup
