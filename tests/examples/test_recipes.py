@@ -289,6 +289,7 @@ def test_one_response_is_enough_where_the_curves_are_constant(hand_over, capsys)
         assert ("of one response p is 0 or 1" in capsys.readouterr().out) == (status == 0)
 
 
+@pytest.mark.ci
 def test_a_failed_dry_run_as_the_user_types_it(data):
     done = run("run_qwen_7b", "data.train_batch=1", DRY_RUN="1", DATA=str(data))
     assert done.returncode == 1

@@ -67,6 +67,7 @@ def test_import_verl_registers_the_estimator(python):
     assert "verl-asymgrpo" not in done.stderr
 
 
+@pytest.mark.ci
 def test_importing_the_plugin_first_and_twice_is_harmless(python):
     code = "import verl_ext.plugin, importlib\nimportlib.reload(verl_ext.plugin)\n" + REPORT
     done = python(code, VERL_USE_EXTERNAL_MODULES="verl_ext.plugin")

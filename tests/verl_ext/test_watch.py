@@ -60,8 +60,8 @@ def test_weight_sync_failure_ends_the_run(tmp_path, value):
 
 def test_stall_ends_the_run_and_its_processes(tmp_path):
     body = "import subprocess\nsubprocess.Popen(['sleep', '1234'])\nrecord(0)\ntime.sleep(1234)"
-    with pytest.raises(train.RunError, match=r"nothing moved for 7 s.*STALL="):
-        train.train(tmp_path, 3, 7, command(body))
+    with pytest.raises(train.RunError, match=r"nothing moved for 3 s.*STALL="):
+        train.train(tmp_path, 3, 3, command(body))
     assert not [p for p in psutil.Process().children(recursive=True) if "1234" in p.cmdline()]
 
 
@@ -75,7 +75,7 @@ print("(vLLMHttpServer pid=1, ip=10.0.0.2) ready", flush=True)
 time.sleep(1234)
 """
     with pytest.raises(train.RunError) as error:
-        train.train(tmp_path, 3, 5, command(body))
+        train.train(tmp_path, 3, 3, command(body))
     said = str(error.value).partition("What was last seen of each component:\n")[2].splitlines()
     assert said[0] == "  WorkerDict pid=999999999, ended: updating weights"
     assert said[1].startswith("  TaskRunnerV1 pid=")
