@@ -49,7 +49,7 @@ RANK_BATCH=$((PROMPTS * ROLLOUTS / NGPUS))
 began=$SECONDS
 timed() { printf '[%4d s] %s\n' "$((SECONDS - began))" "$*"; }
 
-memory_gb=$(awk '/^MemAvailable/ {print int($2 / 1048576)}' /proc/meminfo)
+memory_gb=$(free_memory_gb)
 [ "$memory_gb" -ge "$MEMORY_GB" ] || die "$memory_gb GB of memory are free; MODEL=$MODEL needs $MEMORY_GB GB"
 ensure_cpu_env "$VENV"
 PYTHON=$VENV/bin/python

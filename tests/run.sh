@@ -27,6 +27,6 @@ esac
 # What is judged by its time does not run beside trainings. A training takes 7 to 10 GB and waits for half of its start:
 # two side by side are faster, even on two cores. The slow ones take more.
 at_once=1
-[ -z "$left_out" ] || [ "$(awk '/^MemAvailable/ {print int($2 / 1048576)}' /proc/meminfo)" -lt 20 ] || at_once=2
+[ -z "$left_out" ] || [ "$(free_memory_gb)" -lt 20 ] || at_once=2
 "$VENV/bin/python" -m pytest -n auto --maxprocesses 4 --dist worksteal -m "not e2e$left_out"
 exec "$VENV/bin/python" -m pytest -n "$at_once" --dist worksteal -m "e2e$left_out"

@@ -43,14 +43,8 @@ HELD_TASK, HELD_STEPS, HELD_FLOOR = "chain_sum", 60, "0.6"
 HELD_RATES = (4e-4, 1e-3)  # the quickstart's, and a careless one
 TEMPERATURES = (0.6, 1.3)  # of evaluation, beside 1
 AT_TEMPERATURES = ("control", "control_channel")
-IN_SHORT = (
-    "control_held",
-    "control_levels",
-    "control_channel",
-    "control_explosion",
-    "control_robust",
-)  # their curves are not kept
-AT_LENGTH = ("control", "control_800")  # theirs are
+AT_LENGTH = ("control", "control_800")  # their curves are kept, the others' are not:
+IN_SHORT = ("control_held", "control_levels", "control_channel", "control_explosion", "control_robust")
 ON_FRESH = ("control_held", "control", "control_channel", "control_robust", "control_800")
 
 

@@ -20,13 +20,9 @@ def of(task: str) -> str:
 
 def held(study: Study) -> str:
     """How near to its floor each way keeps the entropy."""
-    words = (
-        f"{of(HELD_TASK)}, GRPO, {HELD_STEPS} steps, floor {HELD_FLOOR}, {len(FEW)} seeds (`benchmarks/study/run.sh "
-    )
-    words += (
-        "--only control_held`): the entropy of the last 20 steps by the floor's, mean (least to most of the seeds), "
-    )
-    words += "and what was solved of the test prompts. 1 is at the floor."
+    words = f"{of(HELD_TASK)}, GRPO, {HELD_STEPS} steps, floor {HELD_FLOOR}, {len(FEW)} seeds "
+    words += "(`benchmarks/study/run.sh --only control_held`): the entropy of the last 20 steps by the floor's, mean "
+    words += "(least to most of the seeds), and what was solved of the test prompts. 1 is at the floor."
     return joined(study, "### What a way can hold", [(words, control_tables.held_table)])
 
 

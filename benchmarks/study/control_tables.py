@@ -59,23 +59,20 @@ def at_own_step_size(study: Study, method: str, task: str) -> list[Result]:
 def held_table(study: Study) -> str:
     """The entropy of the last steps by the floor's, mean (least to most of the seeds), and pass@1 / @8 / @32."""
     group = study.groups["control_held"]
+    if not group:
+        raise Incomplete("no finished run: run.sh --only control_held")
     # A seed's first step, and so its floor, is the same for all ways and step sizes.
     floors = {row["seed"]: last("control/floor")(row) for row in group if "control/floor" in row["last"]}
     rows = []
-    for way in ("", *WAYS):
-        cells = [way or "no floor"]
+    names = {"no floor": "grpo", **{way: f"grpo_{way}_{HELD_FLOOR}" for way in WAYS}}
+    for name, method in names.items():
+        cells = [name]
         for lr in HELD_RATES:
-            runs = [
-                row
-                for row in group
-                if row["lr"] == lr and row["method"] == (f"grpo_{way}_{HELD_FLOOR}" if way else "grpo")
-            ]
+            runs = [row for row in group if (row["method"], row["lr"]) == (method, lr) and row["seed"] in floors]
             shares = [last("entropy")(row) / floors[row["seed"]] for row in runs]
             text = f"{statistics.fmean(shares):.2f} ({min(shares):.2f} to {max(shares):.2f})" if runs else ""
             cells += [text, passes(runs) if runs else ""]
         rows.append(cells)
-    if not group:
-        raise Incomplete("no finished run: run.sh --only control_held")
     header = [name for lr in HELD_RATES for name in (f"lr {lr:g}: entropy by the floor", "pass@1 / @8 / @32")]
     return table(("way", *header), rows)
 

@@ -89,8 +89,9 @@ class Study:
         return sorted(self.runs(group, method, task).keys() & self.runs(group, other, task).keys())
 
 
-def _cell(row: Result) -> tuple[str, str, str]:
-    return row["group"], row["method"], row["task"]
+def _cell(row: Result) -> tuple[str, str, str, float]:
+    """What has seeds: some groups run a method at several step sizes."""
+    return row["group"], row["method"], row["task"], row["lr"]
 
 
 def accuracy(row: Result) -> float:

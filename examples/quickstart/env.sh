@@ -1,6 +1,7 @@
 # Sourced by examples/quickstart.sh, examples/common.sh and tests/run.sh.
 #
 #   ensure_cpu_env DIR [EXTRA]   makes or completes a virtual environment with the CPU stack; returns at once when it is
+#   free_memory_gb               prints how much memory is free, in whole GB
 #   choose_method ARGUMENT...    sets OVERRIDES to the arguments, METHOD to that of a `+asymgrpo=METHOD` among them
 #   choose_logger RUN            sets LOGGER (verl's trainer.logger), with wandb if it is set up
 #   check_paths NAME...          the paths in these variables: those that Hydra cannot read end the script, and for a
@@ -13,6 +14,8 @@
 # shellcheck shell=bash disable=SC2016,SC2034  # `${` is meant; what is set here is used by the scripts
 
 die() { printf '\n%s: %s\n' "$(basename "$0")" "$*" >&2; exit 1; }
+
+free_memory_gb() { awk '/^MemAvailable/ {print int($2 / 1048576)}' /proc/meminfo; }
 
 ensure_cpu_env() {
     local venv=$1 extra=${2:-} python=${PYTHON:-python3} stamp

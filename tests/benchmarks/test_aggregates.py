@@ -7,7 +7,6 @@ import pytest
 
 from benchmarks.study import aggregates, claims, figures, long_tables
 from benchmarks.study.experiments import TASKS, Incomplete
-from benchmarks.study.long_tables import headline_table
 from benchmarks.study.measures import Study
 from benchmarks.study.methods import LONG_METHODS
 
@@ -148,7 +147,7 @@ def test_readmes_table_says_what_asymgrpo_adds():
         for task in TASKS
         for seed in range(11, 17 if task == "countdown" else 16)
     ]
-    shown = headline_table(Study(planted_rows))
+    shown = long_tables.headline_table(Study(planted_rows))
     assert "6 seeds, test prompts" in shown
     assert "countdown pass@1 +0.040 [+0.040, +0.040], pass@8 +0.040" in shown
     assert shown.endswith("pass@32 +0.040 [+0.040, +0.040] (5 seeds).")

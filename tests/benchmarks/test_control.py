@@ -159,6 +159,17 @@ def test_what_a_way_holds_is_told_by_its_floor():
     assert control_sections.held(Study([])) == ""
 
 
+def test_five_seeds_are_five_at_each_step_size():
+    """Two step sizes of three seeds are no six seeds; and a run without a floor may come before those of its seed."""
+    ends = {"entropy": 0.2, "control/floor": 0.4}
+    rows = [finished(e, (0.6, 0.9, 1.0), last=ends) for e in GROUPS["control_held"]([])]
+    few = Study([row for row in rows if row["seed"] < 14])
+    assert control_sections.held(few) == ""
+    alone = [row | {"last": {"entropy": 0.2}} for row in rows if row["method"] == "grpo"]
+    shown = control_tables.held_table(Study(alone)).splitlines()
+    assert shown[2].split("|")[2].strip() == ""
+
+
 def channel_rows(results, reach, effect):
     """At the same entropy, successes solve more by `effect`; `reach` is the entropy at a floor, by channel."""
     rows = []

@@ -56,8 +56,7 @@ def test_entropy_stays_between_its_levels_through_a_kill(tmp_path):
         assert logged[step]["asymgrpo/control/floor"] == pytest.approx(FLOOR * first)
         assert logged[step]["asymgrpo/control/ceiling"] == pytest.approx(CEILING * first)
     entropy = last_half(logged, "actor/entropy")
-    # An action that grows with the error stays under its floor: over seeds by 5 % (docs/entropy.md), sd 3 %.
-    assert 0.87 * FLOOR * first <= entropy <= 1.1 * CEILING * first
+    assert 0.9 * FLOOR * first <= entropy <= 1.1 * CEILING * first
     assert last_half(logged, "asymgrpo/control/action") > 0
     assert "entropy is the trainer's per-token entropy" in (run / "train.log").read_text()
 

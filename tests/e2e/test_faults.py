@@ -197,6 +197,20 @@ def test_killed_again_and_again(out):
     check(training.run, steps, reference=undisturbed.run)
 
 
+def test_a_killed_script_takes_its_training_along(out):
+    """A kill of the script's shell reaches nobody else; what it has started must not go on alone."""
+    training = Training(out, "script", STEPS="30")
+    training.wait_for_checkpoint(1)
+    everyone = training.root.children(recursive=True)
+    began = time.monotonic()
+    training.process.terminate()
+    _, alive = psutil.wait_procs(everyone, timeout=60)
+    assert not [member for member in alive if member.status() != psutil.STATUS_ZOMBIE], "something was left behind"
+    print(f"ended {time.monotonic() - began:.0f} s after the kill")
+    assert training.process.wait(10) == -signal.SIGTERM
+    assert "Interrupted; the same command resumes" in training.output
+
+
 def test_killed_watcher_leaves_no_second_training(out):
     """What watches is killed: the training goes on, and the same command does not start another beside it."""
     training = Training(out, "watcher", STEPS="200")
