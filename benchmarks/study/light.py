@@ -153,8 +153,7 @@ def train(
         rewards = torch.zeros_like(mask)
         rewards[torch.arange(len(mask)), mask.sum(1).long() - 1] = scores
         advantages, _ = method.estimate(rewards, mask, index=index, config=method.algorithm)
-        with torch.no_grad():
-            before = policy.distributions(rollouts)
+        before = rollouts.distributions  # the weights are still those that sampled
         old, entropy = sampled(before, rollouts.response_ids), entropies(before)
         used = advantages
         if levels is not None:

@@ -24,6 +24,7 @@ class Rollouts:
     prompt_mask: Tensor  # (G, P)
     response_ids: Tensor  # (B, T)
     response_mask: Tensor  # (B, T) float, 1 up to and with the end token
+    distributions: Tensor  # (B, T, V) log-probabilities of all tokens when they were sampled, at temperature 1, in nats
     texts: list[str]
 
     @property
@@ -36,8 +37,8 @@ class Rollouts:
         for prompts in torch.arange(len(self.prompt_ids)).chunk(number):
             own = slice(int(prompts[0]), int(prompts[-1]) + 1)
             rows = slice(own.start * self.each, own.stop * self.each)
-            parts = (self.prompt_ids[own], self.prompt_mask[own], self.response_ids[rows], self.response_mask[rows])
-            yield rows, Rollouts(*parts, self.texts[rows])
+            responses = (self.response_ids[rows], self.response_mask[rows], self.distributions[rows], self.texts[rows])
+            yield rows, Rollouts(self.prompt_ids[own], self.prompt_mask[own], *responses)
 
 
 class Policy:
@@ -75,7 +76,9 @@ class Policy:
         positions = seen.sum(1, keepdim=True) - 1
         done = torch.zeros(len(seen), dtype=torch.bool)
         tokens: list[Tensor] = []
+        steps: list[Tensor] = []
         while True:
+            steps.append(logits)
             token = torch.multinomial((logits[:, -1] / temperature).softmax(-1), 1, generator=generator)
             token = torch.where(done[:, None], pad, token)
             tokens.append(token)
@@ -90,7 +93,8 @@ class Policy:
         response = torch.cat(tokens, 1)
         ended = (response == end).int()
         own = (ended.cumsum(1) - ended == 0).float()
-        return Rollouts(ids, mask, response, own, self.tokenizer.batch_decode(response, skip_special_tokens=True))
+        texts = self.tokenizer.batch_decode(response, skip_special_tokens=True)
+        return Rollouts(ids, mask, response, own, torch.cat(steps, 1).log_softmax(-1), texts)
 
     def distributions(self, rollouts: Rollouts) -> Tensor:
         """(B, T, V) log-probabilities of all tokens of the vocabulary at each token of the responses, in nats."""

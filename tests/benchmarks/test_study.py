@@ -238,6 +238,10 @@ def test_sampled_tokens_are_those_of_the_policy(base, rows):
     direct = direct.gather(2, rollouts.response_ids[..., None])[..., 0]
     inside = rollouts.response_mask > 0
     assert torch.allclose(log_probs[inside], direct[inside], atol=1e-4)
+    assert torch.allclose(rollouts.distributions[inside], policy.distributions(rollouts)[inside], atol=1e-4)
+    warm = policy.sample(prompts, 2, torch.Generator().manual_seed(0), temperature=1.3)
+    inner = warm.response_mask > 0
+    assert torch.allclose(warm.distributions[inner], policy.distributions(warm)[inner], atol=1e-4)
     gradients = [
         torch.autograd.grad(values[inside].sin().mean(), [*policy.model.parameters()]) for values in (log_probs, direct)
     ]
