@@ -23,8 +23,11 @@ MODELS = Path(__file__).resolve().parent / "models"  # made once: a warm-start m
 TRAIN_SIZE, HELD_OUT, SELECTION = 2048, 1200, 400  # of the held-out prompts, the first 400 choose step sizes
 SELECTION_SAMPLES, TEST_SAMPLES = 8, 32
 KS = (1, 8, 32)
+BRIEF = (*LONG_GRIDS, *IN_SHORT)  # groups of hundreds of runs: what a table shows of them
+IN_MEANS = (*LONG_FINALS, *AT_LENGTH)  # groups of long runs
 LAST = 20  # steps that "last" is the mean of, in the long grid
 EVERY = 10  # steps that a number of a long run's series is the mean of
+UPDATES_EVERY = 5  # steps of a long run of which one is compared with the policy after it, a sixth of a step's time
 LOOK_EVERY, LOOK_PROMPTS = 50, 100  # a long run's held-out curve
 
 
@@ -79,6 +82,7 @@ def in_light(experiment: Experiment, out: Path) -> Result:
         steps=experiment.steps,
         seed=experiment.seed,
         after_step=checkpoints.look if experiment.group in LONG_FINALS else None,
+        updates_every=UPDATES_EVERY if experiment.group in BRIEF + IN_MEANS else 1,
     )
     found = {**_evaluated(policy, experiment), **_curves(series, experiment)}
     if experiment.group in AT_TEMPERATURES:
@@ -120,11 +124,11 @@ class Checkpoints:
 
 
 def _curves(series: dict[str, list[float]], experiment: Experiment) -> Result:
-    if experiment.group in (*LONG_GRIDS, *IN_SHORT):  # hundreds of them: what a table shows
+    if experiment.group in BRIEF:
         names = ["entropy", "none_solved", "length", *(name for name in series if name.startswith("control/"))]
         *last, kl = rounded([*(statistics.fmean(series[name][-LAST:]) for name in names), mean_of(series["update_kl"])])
         return {"last": dict(zip(names, last, strict=True)), "update_kl": kl}
-    if experiment.group in (*LONG_FINALS, *AT_LENGTH):
+    if experiment.group in IN_MEANS:
         means = {name: [mean_of(part) for part in cut(values, EVERY)] for name, values in series.items()}
         return {"curve": rounded(means.pop("accuracy")), "series": {name: rounded(v) for name, v in means.items()}}
     found: Result = {"curve": rounded(series.pop("accuracy"))}

@@ -29,6 +29,7 @@ PROMPTS = 16
 MINI_BATCHES = 2  # as the paper's 128 prompts in mini-batches of 64; with one, no ratio ever leaves 1
 EVALUATED_AT_ONCE = 4096
 EVALUATION_SEED = 20260404
+OF_UPDATE = ("entropy_change", "update_kl", "positive_increment", "negative_increment")
 
 
 def solved_counts(
@@ -111,7 +112,8 @@ def train(
     steps: int,
     seed: int,
     after_step: Callable[[Policy, int], None] | None = None,
-) -> tuple[Policy, dict[str, list[float]]]:
+    updates_every: int = 1,
+) -> tuple[Policy, dict[str, list[Any]]]:
     """Train the model in `base` and return it with what every step measured.
 
     Args:
@@ -120,6 +122,8 @@ def train(
         overrides: the method, as Hydra overrides of verl.
         lr: AdamW's step size.
         after_step: called with the policy and the number of steps done, after each; it must leave the policy as it is.
+        updates_every: steps from one that is compared with the policy after it to the next; the figures of an update,
+            `entropy_change` to `negative_increment`, are None in the others.
 
     Returns:
         The policy, and by name one number a step: `accuracy`, `none_solved`, `all_solved` (shares of the batch),
@@ -139,7 +143,7 @@ def train(
     generator = torch.Generator().manual_seed(seed)
     shuffle = random.Random(seed)
     waiting: list[Row] = []
-    series: dict[str, list[float]] = {}
+    series: dict[str, list[Any]] = {}
     scores_of = Scorer()
     levels, of_control = EntropyControlConfig.from_algorithm(method.algorithm), State()
     for step in range(1, steps + 1):
@@ -160,9 +164,6 @@ def train(
             progress = (step - 1) / max(steps - 1, 1)
             used, of_control, acted = control(levels, of_control, progress, advantages, old, mask, entropy)
         clipped = _update(policy, method, optimizer, rollouts, old, used)
-        with torch.no_grad():
-            after = policy.distributions(rollouts)
-        new = sampled(after, rollouts.response_ids)
         groups = form_groups(scores, counted_rows(mask), index, 0.5)
         measured = {
             "accuracy": float(scores.mean()),
@@ -172,10 +173,7 @@ def train(
             "mean_abs_adv": _mean(used.abs(), mask),
             "clipfrac": clipped,
             **_covariances(groups, advantages, old, mask),
-            "entropy_change": _mean(entropies(after) - entropy, mask),
-            "update_kl": _mean((before.exp() * (before - after)).sum(-1), mask),
-            "positive_increment": _mean(new - old, mask * (scores > 0.5)[:, None]),
-            "negative_increment": _mean(new - old, mask * (scores <= 0.5)[:, None]),
+            **(_of_update(policy, rollouts, scores) if step % updates_every == 0 else dict.fromkeys(OF_UPDATE)),
             "length": float(mask.sum(1).mean()),
         }
         if levels is not None:
@@ -205,6 +203,20 @@ def _update(
         optimizer.step()
         clipped.append(float(metrics.get("actor/pg_clipfrac", 0.0)))
     return sum(clipped) / len(clipped)
+
+
+@torch.no_grad()
+def _of_update(policy: Policy, rollouts: Rollouts, scores: Tensor) -> dict[str, float]:
+    """How the policy of now and that which sampled differ on the same states."""
+    before, after, mask = rollouts.distributions, policy.distributions(rollouts), rollouts.response_mask
+    moved = sampled(after - before, rollouts.response_ids)
+    found = (
+        _mean(entropies(after) - entropies(before), mask),
+        _mean((before.exp() * (before - after)).sum(-1), mask),
+        _mean(moved, mask * (scores > 0.5)[:, None]),
+        _mean(moved, mask * (scores <= 0.5)[:, None]),
+    )
+    return dict(zip(OF_UPDATE, found, strict=True))
 
 
 def _mean(values: Tensor, mask: Tensor) -> float:

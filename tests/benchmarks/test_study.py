@@ -200,11 +200,13 @@ def test_methods_are_what_verl_composes(method):
 
 
 def test_same_seed_same_training(base, rows):
-    def run(seed):
-        _, series = light.train(base, rows["train"], METHODS["asymgrpo"], lr=1e-3, steps=3, seed=seed)
+    def run(seed, **more):
+        _, series = light.train(base, rows["train"], METHODS["asymgrpo"], lr=1e-3, steps=3, seed=seed, **more)
         return series
 
     first = run(1)
+    some = {name: [None, values[1], None] if name in light.OF_UPDATE else values for name, values in first.items()}
+    assert run(1, updates_every=2) == some
     assert first == run(1) != run(2)
     assert {len(values) for values in first.values()} == {3}
     assert all(value is None or math.isfinite(value) for values in first.values() for value in values)
