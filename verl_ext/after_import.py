@@ -25,8 +25,7 @@ class _Finder(importlib.abc.MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        actions = self.waiting.pop(fullname, None)
-        if not actions:
+        if fullname not in self.waiting:
             return None
         for finder in sys.meta_path:
             find = getattr(finder, "find_spec", None)
@@ -34,18 +33,20 @@ class _Finder(importlib.abc.MetaPathFinder):
             if spec is not None:
                 break
         else:
-            self.waiting[fullname] = actions  # it is not there yet
-            return None
+            return None  # it is not there yet
         if spec.loader is not None:
-            spec.loader = _Loader(spec.loader, actions)
+            spec.loader = _Loader(spec.loader, self.waiting)
         return spec
 
 
 class _Loader(importlib.abc.Loader):
-    """Loads as another does, and has the actions run; then the module is the other's alone."""
+    """Loads as another does, and has the actions run; then the module is the other's alone.
 
-    def __init__(self, loader: Any, actions: list[Action]):
-        self.loader, self.actions = loader, actions
+    Only a load that succeeds ends the waiting: a specification may be asked for without one, and an import may fail.
+    """
+
+    def __init__(self, loader: Any, waiting: dict[str, list[Action]]):
+        self.loader, self.waiting = loader, waiting
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
         return self.loader.create_module(spec)
@@ -55,7 +56,7 @@ class _Loader(importlib.abc.Loader):
         if module.__spec__ is not None:
             module.__spec__.loader = self.loader
         self.loader.exec_module(module)
-        for action in self.actions:
+        for action in self.waiting.pop(module.__name__, ()):
             action(module)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Iterator, Sequence
 from types import FrameType
@@ -16,14 +17,31 @@ def frames() -> Iterator[FrameType]:
         frame = frame.f_back
 
 
+HOLDERS = 3  # of a function's snapshot that nobody else has: its frame, the name below, and the call that counts
+
+
+def names(frame: FrameType) -> dict[str, Any]:
+    """What a function has names for, by name.
+
+    Before Python 3.13 a frame keeps the snapshot that it is asked for: in a trainer's loop, a whole batch until the
+    next is made. So it is emptied, but not where somebody else has it, as who calls locals() there.
+    """
+    snapshot = frame.f_locals
+    found = dict(snapshot)
+    of_function = frame.f_code.co_flags & inspect.CO_OPTIMIZED
+    if sys.version_info < (3, 13) and of_function and sys.getrefcount(snapshot) <= HOLDERS:
+        snapshot.clear()
+    return found
+
+
 def objects(frame: FrameType) -> list[Any]:
     """What a function has names for."""
-    return list(frame.f_locals.values())
+    return list(names(frame).values())
 
 
 def keys_of(frame: FrameType, rows: int) -> Sequence[str] | None:
     """Of V1's functions: the keys under which TransferQueue keeps the batch; None where there are not so many."""
-    keys = frame.f_locals.get("batch_keys")
+    keys = names(frame).get("batch_keys")
     return keys if keys is not None and len(keys) == rows else None
 
 

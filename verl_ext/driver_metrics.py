@@ -209,7 +209,8 @@ def with_covariance(original: Callable) -> Callable:
     @functools.wraps(original)
     def compute_advantage(*args: Any, **kwargs: Any) -> Any:
         state.last = None
-        result = original(*args, **kwargs)
+        with entropy_control.outer():  # of another plugin's function of this name, which may be around verl's
+            result = original(*args, **kwargs)
         try:
             if state.last is not None:
                 from recipe.asymgrpo import diagnostics

@@ -82,11 +82,10 @@ def plan(config: Any, absent_ok: Path | None = None) -> list[tuple[str, str]]:
     if method == "asym_grpo":
         from recipe.asymgrpo.config import AsymGRPOConfig
 
-        if algorithm.use_kl_in_reward:
-            raise PlanError(
-                "algorithm.use_kl_in_reward=True makes rewards that are no longer 0 or 1; use actor.use_kl_loss=True"
-            )
         knobs = AsymGRPOConfig.from_algorithm(algorithm)
+        if algorithm.use_kl_in_reward and knobs.success_key is None:
+            penalty = "algorithm.use_kl_in_reward=True: a success is told by a sum that has the KL penalty in it; "
+            lines.append(("warning", penalty + "actor_rollout_ref.actor.use_kl_loss=True leaves the reward as it is"))
         if n < 2 and not constant(knobs):
             raise PlanError(
                 f"actor_rollout_ref.rollout.n={n}: preset {knobs.preset} compares responses of a prompt, at least 2"

@@ -17,7 +17,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from verl_ext.callers import frames, keys_of, objects, transfer_queue
 logger = logging.getLogger(f"verl.{__name__}")
 
 STATE_FILE = "entropy_control.json"
+FADE = "fade_dynamic"  # the preset that asks for the entropy itself; it remembers the first step's only
 
 
 @dataclass
@@ -39,6 +40,8 @@ class Run:
     """How many functions of ours are running that are around another one of ours: only the outer one acts."""
     metrics: dict[str, float] = field(default_factory=dict)
     """Of the last step, until they are logged."""
+    exact: bool | None = None
+    """Whether entropies are the trainer's own; decided in the first step, for levels are shares of its figure."""
     said: set[str] = field(default_factory=set)
 
 
@@ -81,7 +84,7 @@ def act(data: Any, algorithm: Any = None, keys: Sequence[str] | None = None) -> 
     if config is None:
         return data
     trainer = _calling_trainer()
-    _start(trainer)
+    _start(trainer, config.way)
     batch = data.batch
     log_probs = batch.get("old_log_probs", batch.get("rollout_log_probs"))
     if log_probs is None:
@@ -91,12 +94,15 @@ def act(data: Any, algorithm: Any = None, keys: Sequence[str] | None = None) -> 
     entropies = None if keys is None or _bypasses(algorithm) else _entropies(keys, log_probs.shape)
     _say(config, exact=entropies is not None)
     progress = _progress(config, trainer)
+    before = run.state
     found = control(
-        config, run.state, progress, batch["advantages"], log_probs, batch["response_mask"], entropies=entropies
+        config, before, progress, batch["advantages"], log_probs, batch["response_mask"], entropies=entropies
     )
     if not found.metrics:
         _warn_once("no token of this batch has a finite entropy, so nothing was controlled", "no entropy")
     run.state, run.metrics = found.state, found.metrics
+    if _frozen(trainer):
+        run.state = replace(run.state, memory=before.memory)
     if found.advantages is not batch["advantages"]:
         batch["advantages"] = found.advantages
     return data
@@ -110,8 +116,6 @@ def of_caller(rows: int) -> tuple[float, float] | None:
     Args:
         rows: how many the estimator was given.
     """
-    from dataclasses import replace
-
     from recipe.asymgrpo.entropy_control import PREFIX, mean_entropy
 
     data, keys = _calling_batch(rows)
@@ -120,11 +124,11 @@ def of_caller(rows: int) -> tuple[float, float] | None:
     trainer = _calling_trainer()
     log_probs = data.get("old_log_probs", data.get("rollout_log_probs"))
     bypasses = trainer is not None and _bypasses(trainer.config.algorithm)
+    _start(trainer, FADE)
     entropies = None if keys is None or bypasses else _entropies(keys, log_probs.shape)
     entropy = mean_entropy(log_probs, data["response_mask"] != 0, entropies)
     if entropy is None:
         return None
-    _start(trainer)
     if run.state.reference is None:
         run.state = replace(run.state, reference=entropy)
     run.metrics = {f"{PREFIX}entropy": entropy}
@@ -163,23 +167,27 @@ def _calling_trainer() -> Any:
     return None
 
 
-def _start(trainer: Any) -> None:
+def _start(trainer: Any, way: str) -> None:
     """At the first step of a trainer in this process: its state so far, and that checkpoints keep it."""
     from recipe.asymgrpo.entropy_control import State
 
+    global run
     if run.state is None or run.trainer is not trainer:
-        run.trainer, run.state = trainer, State()
+        run = Run(trainer, State(), run.inside)
         if trainer is not None:
-            run.state = _load(trainer) or run.state
+            run.state = _load(trainer, way) or run.state
             save = getattr(trainer, "_save_checkpoint", None)
             if save is None:
                 _warn_once("this trainer has no _save_checkpoint: after a resume the control starts anew", "no save")
             else:
-                trainer._save_checkpoint = _saving(trainer, save)
+                trainer._save_checkpoint = _saving(trainer, save, way)
 
 
-def _load(trainer: Any) -> Any:
-    """The state in the checkpoint from which the trainer has resumed; None for a run from scratch."""
+def _load(trainer: Any, way: str) -> Any:
+    """The state in the checkpoint from which the trainer has resumed; None for a run from scratch.
+
+    Of another way only the first step's entropy counts: what each remembers has a unit of its own.
+    """
     from recipe.asymgrpo.entropy_control import State
 
     settings = trainer.config.trainer
@@ -199,10 +207,16 @@ def _load(trainer: Any) -> Any:
             "no state",
         )
         return None
-    return State(**json.loads(path.read_text()))
+    found = json.loads(path.read_text())
+    of_way = found.pop("way", way)
+    state = State(**found)
+    if of_way != way and state.memory:
+        _warn_once(f"{path} is of way={of_way}: what it remembers is left out, the levels stay", "another way")
+        state = replace(state, memory=0.0)
+    return state
 
 
-def _saving(trainer: Any, save: Any) -> Any:
+def _saving(trainer: Any, save: Any, way: str) -> Any:
     """The trainer's own `_save_checkpoint`, with our state in the folder before the checkpoint counts as complete."""
 
     @functools.wraps(save)
@@ -212,7 +226,7 @@ def _saving(trainer: Any, save: Any) -> Any:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / STATE_FILE
         half = path.with_suffix(".tmp")
-        half.write_text(json.dumps(run.state.to_dict()) + "\n")
+        half.write_text(json.dumps({"way": way, **run.state.to_dict()}) + "\n")
         half.replace(path)
         return save(*args, **kwargs)
 
@@ -226,7 +240,10 @@ def _progress(config: Any, trainer: Any) -> float:
     from recipe.asymgrpo.config import ConfigError
     from recipe.asymgrpo.entropy_control import PATH
 
-    total = getattr(trainer, "total_training_steps", None) or getattr(trainer, "total_train_steps", None)
+    total = getattr(trainer, "total_training_steps", None)
+    if not total:  # fully_async_policy's trainer counts versions of the parameters, each of several steps
+        versions = getattr(trainer, "total_train_steps", None)
+        total = versions and versions * getattr(trainer, "trigger_parameter_sync_step", 1)
     if not total:
         raise ConfigError(
             f"{PATH}: the levels fall over the run, and this trainer does not say how many steps it has. Leave "
@@ -235,19 +252,37 @@ def _progress(config: Any, trainer: Any) -> float:
     return min(max((trainer.global_steps - 1) / max(total - 1, 1), 0.0), 1.0)
 
 
+def _frozen(trainer: Any) -> bool:
+    """Whether the policy is not updated in this step, because the critic warms up: then nothing answers to a way."""
+    settings = trainer.config.trainer if trainer is not None else {}
+    return bool(settings) and trainer.global_steps < (settings.get("critic_warmup") or 0)
+
+
 def _bypasses(algorithm: Any) -> bool:
     """Whether V1 takes the sampler's log-probabilities and so computes no entropy."""
     return bool(((algorithm or {}).get("rollout_correction") or {}).get("bypass_mode"))
 
 
 def _entropies(keys: Sequence[str], shape: Sequence[int]) -> Any:
-    """(B, T) per-token entropies that V1 keeps beside the log-probabilities; None where it keeps none."""
+    """(B, T) per-token entropies that V1 keeps beside the log-probabilities; None where it keeps none.
+
+    Raises:
+        Exception: TransferQueue's own, where the steps before had them: another measure would be another level.
+    """
+    from torch.nn.functional import pad
+
+    if run.exact is False:
+        return None
     try:
         entropies = transfer_queue(keys, "entropy").to_padded_tensor()["entropy"]
     except Exception as error:  # TransferQueue's own, for a field that no row has
+        if run.exact:
+            raise
+        run.exact = False
         _warn_once(f"V1's per-token entropy cannot be read ({type(error).__name__}: {error})", "no field")
         return None
-    return entropies if tuple(entropies.shape) == tuple(shape) else None
+    run.exact = True
+    return pad(entropies, (0, shape[1] - entropies.shape[1]))  # these rows' longest may be shorter than the batch's
 
 
 def _say(config: Any, exact: bool) -> None:

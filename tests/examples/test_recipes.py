@@ -254,7 +254,6 @@ MISTAKES = {
     "misspelt key": (["data.train_batch=128"], {}, "train_batch"),
     "misspelt knob": (["algorithm.asym_grpo.beta_pso=1"], {}, "beta_pso"),
     "bad knob": (["algorithm.asym_grpo.success_threshold=high"], {}, "success_threshold"),
-    "reward with KL": (["algorithm.use_kl_in_reward=True"], {}, "use_kl_in_reward=True"),
     "mini-batch too large": ([], {"MINI_BATCH": "2048"}, "is more than data.train_batch_size"),
     "scale": ([], {"SCALE": "small"}, "SCALE=small is unknown"),
     "a floor under nothing": ([], {"METHOD": "entropy_floor"}, "stands behind another word"),
@@ -287,6 +286,15 @@ def test_one_response_is_enough_where_the_curves_are_constant(hand_over, capsys)
         _, arguments = hand_over("run_qwen_7b", METHOD=method, ROLLOUTS="1")
         assert dry_run.main(arguments) == status, method
         assert ("of one response p is 0 or 1" in capsys.readouterr().out) == (status == 0)
+
+
+@pytest.mark.parametrize("success_key", ["acc", None])
+def test_a_kl_penalty_in_the_reward_is_a_warning(success_key, hand_over, capsys):
+    """As in training: it runs, and with `success_key` there is nothing to warn of."""
+    key = [f"algorithm.asym_grpo.success_key={success_key}"] if success_key else []
+    _, arguments = hand_over("run_qwen_7b", "algorithm.use_kl_in_reward=True", *key)
+    assert dry_run.main(arguments) == 0
+    assert ("has the KL penalty in it" in capsys.readouterr().out) == (success_key is None)
 
 
 @pytest.mark.ci

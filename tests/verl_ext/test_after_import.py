@@ -27,6 +27,24 @@ def test_acts_once_after_the_module_and_before_who_asked_for_it(module):
     assert seen == [1, 2]
 
 
+def test_only_a_module_that_has_loaded_ends_the_waiting(module, tmp_path):
+    import importlib.util
+
+    seen = []
+    hooks.after_import(module, seen.append)
+    assert importlib.util.find_spec(module) is not None
+    file = tmp_path / f"{module}.py"
+    text = file.read_text()
+    file.write_text("raise RuntimeError('not now')\n")
+    with pytest.raises(RuntimeError, match="not now"):
+        __import__(module)
+    file.write_text(text + "# of another size, for Python's cache\n")
+    importlib.invalidate_caches()
+    assert seen == []
+    assert __import__(module) is seen[0]
+    assert len(seen) == 1
+
+
 def test_a_module_that_is_not_there_is_waited_for(module, tmp_path):
     file = tmp_path / f"{module}.py"
     text = file.read_text()

@@ -177,7 +177,7 @@ def test_a_kill_and_a_resume_change_nothing(way, tmp_path, monkeypatch):
         if number == 3:
             first._save_checkpoint()
     state_file = tmp_path / "killed/global_step_3" / entropy_control.STATE_FILE
-    assert State(**json.loads(state_file.read_text())) == expected[2][1]
+    assert json.loads(state_file.read_text()) == {"way": way, **expected[2][1].to_dict()}
 
     monkeypatch.setattr(entropy_control, "run", entropy_control.Run())  # a new process, steps 4 and 5 are lost
     second = Trainer(tmp_path / "killed", knobs=knobs)
@@ -227,6 +227,69 @@ def test_levels_fall_over_the_trainers_steps():
         trainer.global_steps = number
         floors.append(logged(trainer.step())["asymgrpo/control/floor"])
     assert floors == pytest.approx([3, 2, 1, 1])
+
+
+def test_levels_fall_over_all_steps_of_fully_async():
+    """Its length is in versions of the parameters, its steps are not (verl.experimental.fully_async_policy)."""
+    trainer = Trainer(knobs={"floor": 3.0, "final_floor": 1.0, "unit": "nats"})
+    trainer.total_training_steps, trainer.total_train_steps, trainer.trigger_parameter_sync_step = None, 25, 4
+    floors = []
+    for number in (1, 25, 100):
+        trainer.global_steps = number
+        floors.append(logged(trainer.step())["asymgrpo/control/floor"])
+    assert floors == pytest.approx([3, 3 - 2 * 24 / 99, 1])
+
+
+@pytest.mark.parametrize("estimator", ["asym_grpo", "grpo"])
+def test_acts_once_where_another_function_of_the_name_is_around(estimator, monkeypatch):
+    """Without functools.wraps, and found by a later call to stand around the trainers' functions."""
+    inner = ray_trainer.compute_advantage
+
+    def compute_advantage(*args, **kwargs):
+        return inner(*args, **kwargs)
+
+    monkeypatch.setattr(ray_trainer, "compute_advantage", compute_advantage)
+    driver_metrics.wrap_trainers()
+    trainer = Trainer(knobs={"way": "bonus", "floor": 3.0, "unit": "nats"}, estimator=estimator)
+    actions = []
+    for number in (1, 2, 3):
+        trainer.global_steps = number
+        actions.append(logged(trainer.step())["asymgrpo/control/action"])
+    assert actions == pytest.approx([0.005, 0.01, 0.015])
+
+
+def test_nothing_winds_up_while_the_critic_warms_up():
+    trainer = Trainer(knobs={"way": "bonus", "floor": 3.0, "unit": "nats"}, critic_warmup=4)
+    actions = []
+    for number in range(1, 6):
+        trainer.global_steps = number
+        actions.append(logged(trainer.step())["asymgrpo/control/action"])
+    assert actions == pytest.approx([0.005] * 4 + [0.01])
+
+
+def test_another_way_takes_the_levels_and_not_the_memory(tmp_path, caplog):
+    first = Trainer(tmp_path, knobs={"way": "weights", "floor": 3.0})
+    for first.global_steps in range(1, 6):
+        first.step()
+    first._save_checkpoint()
+    saved = json.loads((tmp_path / "global_step_5" / entropy_control.STATE_FILE).read_text())
+    assert saved["way"] == "weights"
+    assert saved["memory"] > 1
+    entropy_control.run = entropy_control.Run()
+    second = Trainer(tmp_path, knobs={"way": "bonus", "floor": 3.0})
+    second.global_steps = 6
+    found = logged(second.step())
+    assert found["asymgrpo/control/action"] == 0.005
+    assert found["asymgrpo/control/floor"] == pytest.approx(3 * saved["reference"])
+    assert "is of way=weights" in caplog.text
+
+
+def test_a_second_run_of_a_process_says_what_it_does(capsys):
+    for _ in range(2):
+        trainer = Trainer()
+        trainer.step()
+        trainer.step()
+    assert capsys.readouterr().out.count("entropy control, successes") == 2
 
 
 def test_levels_that_fall_need_the_length_of_the_run():
@@ -283,6 +346,28 @@ def test_v1_acts_once_a_step_with_its_own_entropy(estimator, outputs, monkeypatc
     expected = controlled(without, exact).advantages
     torch.testing.assert_close(found.batch["advantages"], expected, rtol=0, atol=0)
     assert not torch.equal(found.batch["advantages"], without.batch["advantages"])
+
+
+def test_the_measure_does_not_change_within_a_run(monkeypatch):
+    """V1's entropies of fewer columns are those of shorter rows; gone in the middle of a run, they are an error."""
+    found = torch.full((ROWS, TOKENS - 1), 0.5)
+
+    def queue(keys, field):
+        if found is None:
+            raise ValueError("not ready")
+        return type("Nested", (), {"to_padded_tensor": lambda self: {"entropy": found}})()
+
+    monkeypatch.setattr(entropy_control, "transfer_queue", queue)
+    entropies = entropy_control._entropies(list("aaaabbbb"), (ROWS, TOKENS))
+    assert entropies.shape == (ROWS, TOKENS)
+    assert entropies[:, :-1].eq(0.5).all()
+    found = None
+    with pytest.raises(ValueError, match="not ready"):
+        entropy_control._entropies(list("aaaabbbb"), (ROWS, TOKENS))
+    entropy_control.run = entropy_control.Run()  # never there: an estimate, to the end
+    assert entropy_control._entropies(list("aaaabbbb"), (ROWS, TOKENS)) is None
+    found = torch.full((ROWS, TOKENS), 0.5)
+    assert entropy_control._entropies(list("aaaabbbb"), (ROWS, TOKENS)) is None
 
 
 @needs_v1

@@ -121,10 +121,8 @@ class EntropyControlConfig:
                 )
         if self.gain is not None and WAYS[self.way].gain is None:
             raise ConfigError(f"{PATH}.gain={self.gain:g} is not a knob of {PATH}.way={self.way}.")
-        if self.way == "repo" and self.gain is not None and self.gain < 1:
-            raise ConfigError(
-                f"{PATH}.gain={self.gain:g} is out of range. Allowed with way=repo: a factor of at least 1."
-            )
+        if self.way == "repo" and self.gain is not None and self.gain <= 1:
+            raise ConfigError(f"{PATH}.gain={self.gain:g} is out of range. Allowed with way=repo: a factor above 1.")
         if self.modulation_cap != type(self).modulation_cap and not WAYS[self.way].channels:
             raise ConfigError(
                 f"{PATH}.modulation_cap={self.modulation_cap:g} is not a knob of {PATH}.way={self.way}, but of "
