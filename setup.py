@@ -39,7 +39,8 @@ setup(
     install_requires=[],
     extras_require={
         "cpu": CPU,  # the quickstart's stack, without an accelerator
-        "gpu": ["verl[vllm,fsdp]>=0.9.1,<0.10", "flash-attn", "wandb"],
+        "gpu": ["verl[vllm]>=0.9.1,<0.10", "wandb"],
+        "flash": ["flash-attn==2.8.3"],  # verl's; built against the torch that is there, so with --no-build-isolation
         "math": ["math-verify"],  # the reward for mathematics
         "dev": ["build", "pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6", "ruff==0.17.6", "mypy==2.4.1"],
     },

@@ -21,6 +21,7 @@ METHOD=${METHOD:-paper}
 SEED=${SEED:-1}
 TRAIN_SET=${TRAIN_SET:-train} VAL_SET=${VAL_SET:-math500} # the paper's: MATH and MATH-500
 DRY_RUN=${DRY_RUN:-}
+case $DRY_RUN in 0 | no | false) DRY_RUN= ;; esac
 
 case $SCALE in
     full) ;;
@@ -60,9 +61,15 @@ begin() {
         || die "KEEP=1: verl removes the older checkpoint before the newer one counts, and a crash in between loses both; KEEP=2"
     NAME=${RUN_NAME:-$NAME}
     RUN=$OUT/$SCRIPT/$NAME-seed$SEED
-    # Not among them: GPUs, steps, how often it validates and saves, and what only decides how fast it is.
+    DEFAULT_DATA=outputs/data
+    [ "$SCALE" = full ] || DEFAULT_DATA=$OUT/data
+    [ -n "${DATA:-}" ] && [ "$(realpath -m -- "$DATA")" != "$(realpath -m -- "$DEFAULT_DATA")" ] || DATA=$DEFAULT_DATA
+    RANKS=$((NNODES * NGPUS_PER_NODE)) # a checkpoint of verl's has a file for each, and no other number can read it
+    # Not among them: steps, how often it validates and saves, and what only decides how fast it is.
     compare_settings "$RUN" METHOD SCALE DEVICE MODEL DATA TRAIN_SET VAL_SET SEED LR TRAIN_BATCH MINI_BATCH ROLLOUTS \
-        PROMPT_LENGTH RESPONSE_LENGTH VAL_SAMPLES
+        PROMPT_LENGTH RESPONSE_LENGTH VAL_SAMPLES RANKS
+    is_installed latex2sympy2_extended \
+        || die "no math-verify in $PYTHON, without which no wrong answer is told: $PYTHON -m pip install math-verify"
     [ -z "${RAY_ADDRESS:-}" ] || [ -n "$DRY_RUN" ] || check_cluster
     prepare_data
     choose_attention
@@ -130,13 +137,11 @@ prepare_data() {
     local sets=()
     [ "$TRAIN_SET $VAL_SET" = "train math500" ] || sets=(--sets "$TRAIN_SET" "$VAL_SET") # else all of the paper's
     if [ "$SCALE" = tiny ]; then
-        DATA=${DATA:-$OUT/data}
         "$PYTHON" -m recipe.asymgrpo.data prepare --out "$DATA" --local "$TRAIN_SET=examples/tiny/train.jsonl" \
             --local "$VAL_SET=examples/tiny/math500.jsonl" > /dev/null
         MODEL=$("$PYTHON" examples/quickstart/base_model.py --model tiny --out "$OUT/base" \
             --data "$DATA/$TRAIN_SET.parquet" "$DATA/$VAL_SET.parquet" | tail -n 1)
-    elif [ -z "${DATA:-}" ]; then
-        DATA=outputs/data
+    elif [ "$DATA" = "$DEFAULT_DATA" ]; then
         check_paths DATA
         if [ -n "$DRY_RUN" ]; then
             ABSENT_OK=(--absent-ok "$DATA")
@@ -158,6 +163,14 @@ choose_attention() {
     fi
 }
 
+needed() { # what the evaluation has to be told, because it is not its default
+    local name names=()
+    [ "$SCALE" = full ] || names+=(SCALE DEVICE)
+    [ "$DEVICE" = cpu ] || [ "$PYTHON" = python3 ] || names+=(PYTHON)
+    [ "$DATA" = outputs/data ] || names+=(DATA)
+    for name in "${names[@]}" ${VENV:+VENV} ${RAY_ADDRESS:+RAY_ADDRESS}; do printf '%s=%q ' "$name" "${!name}"; done
+}
+
 launch() {
     local overrides=("$@") watch=(--max-probs-diff 2) # bfloat16 differs by itself
     if [ "$DEVICE" = cpu ]; then
@@ -171,8 +184,8 @@ launch() {
     if [ -n "$DRY_RUN" ]; then
         exec "$PYTHON" -m verl_ext.dry_run "${ABSENT_OK[@]}" -- "${overrides[@]}"
     fi
-    if [ -e "$RUN/done.json" ]; then
-        echo "$RUN has finished; remove the folder to train it again, or choose another SEED"
+    if has_finished "$RUN" "$STEPS"; then
+        echo "$RUN has finished; remove the folder to train it again, or choose another SEED, or more STEPS to go on"
         return
     fi
     keep_settings "$RUN"
@@ -180,5 +193,5 @@ launch() {
     "$PYTHON" -m verl_ext.watch --end-with-parent --run "$RUN" --steps "$STEPS" --stall "${STALL:-3600}" "${watch[@]}" -- \
         "$PYTHON" -m verl.trainer.main_ppo "${overrides[@]}" || exit $?
     echo "finished: $RUN"
-    echo "next:  bash examples/eval.sh $RUN"
+    printf 'next:  %sbash examples/eval.sh %q\n' "$(needed)" "$RUN"
 }

@@ -124,6 +124,9 @@ def evaluate(run: Path, step: int | None, data: Path, extra: Sequence[str]) -> P
     wanted = sets_of(run)
     passes = {tuple(name for name in names if (data / f"{name}.parquet").is_file()): n for names, n in wanted.items()}
     passes.pop((), None)
+    absent = [name for group in wanted for name in group if not (data / f"{name}.parquet").is_file()]
+    if absent and passes:
+        print(f"not evaluated, for {data} does not have them: {', '.join(absent)}", flush=True)
     if not passes:
         missing = ", ".join(name for group in wanted for name in group)
         raise EvaluationError(f"{data} has none of {missing}.parquet; --data names another folder")

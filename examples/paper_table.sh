@@ -46,6 +46,7 @@ done
 
 check_knobs
 choose_python
+CALLER=$PWD # paths have been made those of here, and each row's script makes them so again
 export SCALE DEVICE OUT PYTHON SEED CALLER
 failed=() runs=()
 for name in $ROWS; do

@@ -28,14 +28,16 @@ check_paths OUT
 case $MODEL in
     small | countdown | countdown_large | quantum_lock)
         STEPS=${STEPS:-40} STALL=${STALL:-600}
-        PROMPTS=16 ROLLOUTS=8 PROMPT_LENGTH=16 RESPONSE_LENGTH=16 VAL_SIZE=1200 VAL_SAMPLES=1 TEST_FREQ=40
-        MICRO_BATCH=128 SAVE_FREQ=10 LR=3e-4 MEMORY_GB=10
+        PROMPTS=${PROMPTS:-16} ROLLOUTS=${ROLLOUTS:-8} LR=${LR:-3e-4} TEST_FREQ=${TEST_FREQ:-40} SAVE_FREQ=${SAVE_FREQ:-10}
+        PROMPT_LENGTH=${PROMPT_LENGTH:-16} RESPONSE_LENGTH=${RESPONSE_LENGTH:-16} VAL_SAMPLES=${VAL_SAMPLES:-1}
+        VAL_SIZE=1200 MICRO_BATCH=128 MEMORY_GB=10
         TASK=(--task chain_sum --prompt-style short --train-size 2048 --val-size 1200)
         [ "$MODEL" = small ] || TASK[1]=${MODEL%_large} ;;
     smollm2)
         STEPS=${STEPS:-30} STALL=${STALL:-3600}
-        PROMPTS=8 ROLLOUTS=8 PROMPT_LENGTH=48 RESPONSE_LENGTH=16 VAL_SIZE=96 VAL_SAMPLES=1 TEST_FREQ=10
-        MICRO_BATCH=16 SAVE_FREQ=5 LR=5e-6 MEMORY_GB=14
+        PROMPTS=${PROMPTS:-8} ROLLOUTS=${ROLLOUTS:-8} LR=${LR:-5e-6} TEST_FREQ=${TEST_FREQ:-10} SAVE_FREQ=${SAVE_FREQ:-5}
+        PROMPT_LENGTH=${PROMPT_LENGTH:-48} RESPONSE_LENGTH=${RESPONSE_LENGTH:-16} VAL_SAMPLES=${VAL_SAMPLES:-1}
+        VAL_SIZE=96 MICRO_BATCH=16 MEMORY_GB=14
         export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(nproc)} # trainer and vLLM take turns, so each may have all cores
         TASK=(--task chain_sum --prompt-style chat --levels "2x1:1,3x1:1" --train-size 256 --val-size 96) ;;
     *) die "MODEL=$MODEL is unknown; choose small, countdown, countdown_large, quantum_lock or smollm2" ;;
@@ -82,11 +84,11 @@ timed "base model: $BASE"
 
 if [ -z "$SEED" ]; then
     SEED=1
-    while [ -e "$RUNS/$NAME-seed$SEED/done.json" ]; do SEED=$((SEED + 1)); done
+    while has_finished "$RUNS/$NAME-seed$SEED" 1; do SEED=$((SEED + 1)); done
 fi
 RUN=$RUNS/$NAME-seed$SEED
 
-compare_settings "$RUN" METHOD MODEL SEED
+compare_settings "$RUN" METHOD MODEL SEED NGPUS LR PROMPTS ROLLOUTS PROMPT_LENGTH RESPONSE_LENGTH VAL_SAMPLES
 choose_logger "$RUN"
 
 ALGORITHM=(
@@ -144,8 +146,8 @@ TRAINER=(
 choose_cpu "$NGPUS"
 export HYDRA_FULL_ERROR=1
 
-if [ -e "$RUN/done.json" ]; then
-    echo "$RUN has finished; remove the folder to train it again, or choose another SEED"
+if has_finished "$RUN" "$STEPS"; then
+    echo "$RUN has finished; remove the folder to train it again, or choose another SEED, or more STEPS to go on"
 else
     keep_settings "$RUN"
     echo "training: $RUN (log: $RUN/train.log)"

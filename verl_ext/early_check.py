@@ -138,7 +138,7 @@ def check_prompts(config: Any) -> None:
     Raises:
         ValueError: see :func:`recipe.asymgrpo.reward.check_file`.
     """
-    sections = [config.get("reward") or {}, config]  # before verl 0.8, at the top
+    sections = [config.get("reward") or {}, config]  # before verl 0.7, at the top
     paths = [(section.get("custom_reward_function") or {}).get("path") for section in sections]
     if "pkg://recipe.asymgrpo.reward" not in paths:
         return

@@ -10,6 +10,7 @@
 #   check_knobs                  the variables of a script's head: by kind and range
 #   compare_settings RUN NAME... a start with other values of these variables than the run's folder has ends the script
 #   keep_settings RUN            the folder keeps them
+#   has_finished RUN STEPS       whether it was trained for so many steps
 #   choose_cpu RANKS             sets CPU: what verl needs to run without an accelerator (verl_ext/cpu/platform.py)
 # shellcheck shell=bash disable=SC2016,SC2034  # `${` is meant; what is set here is used by the scripts
 
@@ -94,8 +95,8 @@ hydra() { # a value that Hydra reads as this very text; verl_ext/hydra_text.py d
 # What each variable of a script's head may be: a count (a whole number above 0), every (a count, or -1 for never), seed
 # (a whole number), size (a number above 0).
 KNOBS="NNODES count NGPUS_PER_NODE count NGPUS count TRAIN_BATCH count MINI_BATCH count ROLLOUTS count PROMPT_LENGTH count
-RESPONSE_LENGTH count TENSOR_PARALLEL count MAX_TOKENS count STEPS count VAL_SAMPLES count KEEP count TEST_FREQ every
-SAVE_FREQ every SEED seed LR size STALL size RAY_WAIT size LORA_RANK count LORA_ALPHA count"
+RESPONSE_LENGTH count TENSOR_PARALLEL count MAX_TOKENS count STEPS count VAL_SAMPLES count PROMPTS count KEEP count TEST_FREQ every
+SAVE_FREQ every SEED seed LR size STALL size RAY_WAIT count LORA_RANK count LORA_ALPHA count"
 
 check_knobs() {
     local words name kind form is i
@@ -134,6 +135,12 @@ Choose another folder (RUN_NAME=..., or OUT=...), or go on in this one with the 
 keep_settings() { # RUN: with the training
     mkdir -p "$1"
     printf '%s\n' "${SETTINGS[@]}" > "$1/settings.new" && mv "$1/settings.new" "$1/settings"
+}
+
+has_finished() { # RUN STEPS
+    local steps
+    steps=$(grep -so '"steps": [0-9]*' "$1/done.json") || { [ -e "$1/done.json" ]; return; }
+    [ "${steps##* }" -ge "$2" ]
 }
 
 choose_logger() {

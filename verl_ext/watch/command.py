@@ -47,5 +47,5 @@ def main() -> int:
     except RunError as error:
         print(f"\nThe run failed: {error}\nIts log: {options.run / 'train.log'}", file=sys.stderr)
         return 1
-    (options.run / "done.json").write_text(json.dumps(facts) + "\n")
+    (options.run / "done.json").write_text(json.dumps(facts | {"steps": options.steps}) + "\n")
     return 0

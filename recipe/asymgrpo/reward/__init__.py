@@ -9,6 +9,7 @@ own scorer (`procedural`). The reward is 1.0 where the answer is right, else 0.0
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -94,9 +95,11 @@ def fault_of(data_source: Any, ground_truth: Any) -> str | None:
 
 
 def check_file(path: str | Path) -> None:
-    """Look for rows of a parquet file of prompts, in verl's layout, that this file could not score.
+    """Look for rows of a parquet file of prompts, in verl's layout, that this file could not score, here.
 
     Raises:
+        ModuleNotFoundError: the package that judges such answers is not installed. verl would leave out each response
+            whose score raises, and only right ones of the same text would be left.
         ValueError: there are some; it names the first of them, counted from 0, and why.
     """
     import pyarrow.parquet as pq
@@ -112,3 +115,15 @@ def check_file(path: str | Path) -> None:
         first, fault = next(iter(faults.items()))
         others = f" ({len(faults) - 1} more rows of {len(rows)} have such a fault)" if len(faults) > 1 else ""
         raise ValueError(f"{path}, row {first}: {fault}{others}. Mend the rows or leave them out.")
+    for package, module in {needs(row["data_source"]) for row in rows}:
+        if importlib.util.find_spec(module) is None:
+            raise ModuleNotFoundError(
+                f"{path}: its answers are judged by {package}, which is not here: pip install {package}"
+            )
+
+
+def needs(data_source: str) -> tuple[str, str]:
+    """The package that judges the answers of a data source, and the module by which it is found."""
+    if data_source.startswith(PREFIX):
+        return "reasoning-gym", "reasoning_gym"
+    return "math-verify", "latex2sympy2_extended"
