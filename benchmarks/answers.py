@@ -37,6 +37,7 @@ EXPLAINED = {
     "830fa345 894f01bc 8bead268 9bfd0a9f a32c2db5 c2c1dbd2 f900f141",
     "a decimal for an exact gold": "3aec4fe7 5d1ac883 a80dae55",
     "a decimal comma: it separates thousands, or answers": "30d9a004 844bba46 d0b567d7",
+    "a sum for a number: left to do": "46fb95d9",
     "a chain with a false member: theirs takes the last": "73b72945 9f05bcaf cdf4de65 fb8f0eb2",
     "another number of answers, or boxes far apart": "276bdec8 3fc31056 7602ebbc 9fc3ed9e c5429253 cc4b9205",
     "not read: an unknown macro, |z| as a variable, a box that does not close": "1bfb27b6 3006156e 57f9e973 a3cbd21c",

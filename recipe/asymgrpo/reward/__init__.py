@@ -17,7 +17,9 @@ from typing import Any
 
 from recipe.asymgrpo.reward import procedural
 from recipe.asymgrpo.reward.boxed import MAX_ANSWER_CHARS, extract_answer, last_boxed
+from recipe.asymgrpo.reward.earned import is_copied
 from recipe.asymgrpo.reward.procedural import PREFIX
+from recipe.asymgrpo.reward.spelling import normalise
 from recipe.asymgrpo.reward.workers import Verifier
 
 __all__ = [
@@ -70,13 +72,16 @@ def compute_score(
     if not data_source.startswith(PREFIX):
         pred = last_boxed(solution_str)
         verdict = _verifier.equal(str(ground_truth), pred)
-        equal = float(verdict.equal)
+        reason = verdict.reason
+        if reason == "equal value" and is_copied(pred, (extra_info or {}).get("question")):
+            reason = "copied from the question"
+        equal = float(verdict.equal and reason == verdict.reason)
         return {
             "score": equal,
             "acc": equal,
             "pred": pred[:MAX_ANSWER_CHARS],
             "gave_up": float(verdict.gave_up),
-            "why": verdict.reason,
+            "why": reason,
             "set": data_source,
         }
     return procedural.score(data_source, solution_str, ground_truth, extra_info or {})
@@ -89,7 +94,10 @@ def fault_of(data_source: Any, ground_truth: Any) -> str | None:
             f"no scorer for data_source {data_source!r}: known are '{PREFIX}<task>' of reasoning-gym, and mathematics "
             "in \\boxed{} under a name with math, aime, amc, olympiad, minerva, gsm8k, deepscaler, hmmt or brumo in it"
         )
-    if ground_truth is None or not str(ground_truth).strip():
+    if data_source.startswith(PREFIX) and (fault := procedural.fault_of(data_source)):
+        return fault
+    # Of dollar signs, a dot or NaN nothing is left, and as much is left of a box with nothing in it.
+    if ground_truth is None or ground_truth != ground_truth or not normalise(str(ground_truth)).strip(".~ "):
         return f"reward_model.ground_truth is {ground_truth!r}: a row without an answer cannot be scored"
     return None
 

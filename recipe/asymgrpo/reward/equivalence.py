@@ -10,7 +10,9 @@ import itertools
 import re
 from typing import Any
 
+from recipe.asymgrpo.reward.earned import is_worked_out
 from recipe.asymgrpo.reward.measures import scalars, verdict
+from recipe.asymgrpo.reward.names import by_name, is_tuple, other_labels, several_labels
 from recipe.asymgrpo.reward.nodes import (
     Labelled,
     Many,
@@ -26,7 +28,7 @@ from recipe.asymgrpo.reward.nodes import (
 )
 from recipe.asymgrpo.reward.numeric import same_value
 from recipe.asymgrpo.reward.reading import Policy, read
-from recipe.asymgrpo.reward.relations import asked_for, same_relation
+from recipe.asymgrpo.reward.relations import asked_for, same_relation, solved
 from recipe.asymgrpo.reward.scalar import NotRead
 from recipe.asymgrpo.reward.spelling import last_boxes, spaced_numbers, with_words_of
 from recipe.asymgrpo.reward.text import plain
@@ -34,7 +36,8 @@ from recipe.asymgrpo.reward.text import plain
 EQUAL = ("equal text", "equal value", "equal words")
 """Reasons of a right answer."""
 DIFFERENT = ("different value", "different kind", "unit differs", "base differs", "label differs", "condition differs",
-             "different number of answers", "different words", "not read", "gold not read")  # fmt: skip
+             "different number of answers", "different words", "not read", "gold not read",
+             "not worked out")  # fmt: skip
 """Reasons of a wrong one."""
 _POLICIES = [Policy(thousands, base) for base in ("e", "10") for thousands in (True, False)]
 
@@ -64,7 +67,7 @@ def judge(gold: str, answer: str) -> str:
             continue
         reason = _judge(expected, given, policy)
         if reason in EQUAL:
-            return reason
+            return reason if is_worked_out(expected, given) else "not worked out"
         first = first or reason
     return first
 
@@ -86,6 +89,10 @@ def compare_nodes(gold: Any, given: Any) -> str:
     """Why two nodes are equal or not."""
     if isinstance(given, Remark) or isinstance(gold, Remark):
         return _remarks(gold, given)
+    gold, given = by_name(gold), by_name(given)
+    inner = given.node if isinstance(given, Labelled) else given
+    if isinstance(gold, Relation) and (isinstance(inner, Region) or is_tuple(inner)):
+        gold = solved(gold) or gold
     if isinstance(gold, Labelled) and isinstance(given, Labelled):
         if gold.label != given.label:
             both = _equation_of(gold, given)
@@ -94,8 +101,11 @@ def compare_nodes(gold: Any, given: Any) -> str:
     if isinstance(gold, Labelled) or isinstance(given, Labelled):
         if isinstance(gold, Relation) or isinstance(given, Relation):
             return _equation_of(gold, given)
-        if _other_labels(gold, given) or _other_labels(given, gold):
+        if other_labels(gold, given) or other_labels(given, gold):
             return "label differs"
+        # x = 2, 3 are two values of one variable, and no point or interval.
+        if is_tuple(gold) and isinstance(given.node, Many) and given.node.kind == "list" and given.label[0] != "(":
+            return "different kind"
         gold, given = (node.node if isinstance(node, Labelled) else node for node in (gold, given))
         return compare_nodes(gold, given)
     if isinstance(gold, Scalar):
@@ -153,6 +163,11 @@ def _remarks(gold: Any, given: Any) -> str:
     if any(isinstance(node, Remark) and node.choice for node in (gold, given)):
         return "condition differs"
     # An equation or a choice changes what the answer is, and so does a condition that leaves one value.
+    node = next(one.node for one in (gold, given) if isinstance(one, Remark))
+    node = node.node if isinstance(node, Labelled) else node
+    narrower = re.search(r"[<>]|\\(?:ne|ge|le|in|notin)(?![a-z])", re.sub(r"\\in\s*\\mathbb\{R\}", "", said))
+    if narrower and (isinstance(node, Region) or is_tuple(node)):  # fewer numbers than are there
+        return "condition differs"
     if "=" in said or "«or»" in said or "«otherwise»" in said or "«even»" in said or "«odd»" in said:
         return "condition differs"
     return compare_nodes(*(node.node if isinstance(node, Remark) else node for node in (gold, given)))
@@ -163,6 +178,8 @@ def _equation_of(gold: Any, given: Any) -> str:
     from sympy import Symbol
 
     sides = []
+    if isinstance(gold, Labelled) and isinstance(gold.node, Scalar) and getattr(gold.node.value, "is_number", True):
+        return "different kind"  # the equation is what was to be solved
     for node in (gold, given):
         if isinstance(node, Labelled):
             if not (isinstance(node.node, Scalar) and len(node.label) == 1):
@@ -192,6 +209,9 @@ def _regions(gold: Any, given: Any) -> str:
 
 
 def _collections(gold: Any, given: Any) -> str:
+    if isinstance(gold, Scalar) and isinstance(given, Many) and given.either:  # one number, in several spellings
+        reasons = [compare_nodes(gold, item) for item in given.items]
+        return "equal value" if all(reason in EQUAL for reason in reasons) else "different number of answers"
     for one, other in ((gold, given), (given, gold)):
         if not isinstance(other, Many):
             if isinstance(one, Many) and one.kind == "tuple" and isinstance(other, Table) and other.kind == "matrix":
@@ -207,6 +227,10 @@ def _collections(gold: Any, given: Any) -> str:
                 else "different kind"
             )
     kinds = {gold.kind, given.kind}
+    if is_tuple(gold) and given.either:
+        return "different kind"
+    if several_labels(gold) != several_labels(given):
+        gold, given = by_name(gold), by_name(given)
     if gold.dots != given.dots:
         return "different value"
     if "ratio" in kinds:
@@ -222,30 +246,10 @@ def _collections(gold: Any, given: Any) -> str:
         items = [list(gold.items), list(given.items)]
     if len(items[0]) != len(items[1]):
         return "different number of answers"
-    if "tuple" in kinds or "bracket" in kinds or gold.dots or _several_labels(gold) != _several_labels(given):
+    if "tuple" in kinds or "bracket" in kinds or gold.dots or several_labels(gold) != several_labels(given):
         reasons = [compare_nodes(a, b) for a, b in zip(*items, strict=True)]
         return next((reason for reason in reasons if reason not in EQUAL), "equal value")
     return verdict(_matched(items[0], items[1], _equal))
-
-
-def _several_labels(node: Many) -> bool:
-    """x = 1, y = 2: without its labels only its order says which is which."""
-    labels = {item.label for item in node.items if isinstance(item, Labelled)}
-    return len(labels) > 1 and not all(re.fullmatch(r"x_\d", name) for name in labels)  # x_1, x_2 are the roots
-
-
-def _other_labels(node: Any, several: Any) -> bool:
-    """x = 1, 2 beside x = 1, y = 2."""
-    labels = [getattr(item, "label", "") for item in several.items] if isinstance(several, Many) else []
-    return (
-        isinstance(node, Labelled)
-        and isinstance(several, Many)
-        and node.label != f"({','.join(labels)})"  # (a,b) = (3,4)
-        and any(
-            isinstance(item, Labelled) and item.label.partition("_")[0] != node.label.partition("_")[0]
-            for item in several.items
-        )
-    )
 
 
 def _distinct(items: Any) -> list[Any]:

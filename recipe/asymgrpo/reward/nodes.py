@@ -25,11 +25,12 @@ class Scalar:
 
 @dataclass(frozen=True)
 class Many:
-    """Several answers: `kind` is list, set, tuple or bracket; `dots` where some are left out."""
+    """Several answers: `kind` is list, set, tuple or bracket; `dots` where some are left out; `either` behind "or"."""
 
     kind: str
     items: tuple[Any, ...]
     dots: bool = False
+    either: bool = False
 
 
 @dataclass(frozen=True)

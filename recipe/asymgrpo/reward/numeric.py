@@ -221,10 +221,10 @@ def _ten(power: int) -> Any:
 
 def _size(value: Any) -> int:
     """Digits of all numbers that stand in it, powers of numbers worked out."""
-    from sympy import Float, Pow, Rational, factorial
+    from sympy import Float, Pow, Rational, exp, factorial
 
     digits = 0
-    for part in value.atoms(Rational, Pow, factorial):
+    for part in value.rewrite(exp).atoms(Rational, Pow, factorial, exp):  # sinh, tanh as well
         if part.is_Rational:
             digits += len(str(abs(part.p))) + len(str(part.q))
         elif part.is_number and not part.has(Float):

@@ -16,9 +16,13 @@ logger = logging.getLogger(f"verl.{__name__}")
 
 PREFIX = "reasoning_gym/"
 COUNTDOWN = f"{PREFIX}countdown"
+TASKS = ("chain_sum", "countdown", "quantum_lock")
+"""Those of `recipe.asymgrpo.data`. Scorers of others run a response as a program, take hours for a power of powers, or
+are satisfied with the question written back."""
 # Its scorer evaluates the answer as a program (sympy's parse_expr): only the four operations may reach it, no power and
-# no long number.
+# no long number; and of the two that the prompt in words allows, only they.
 _EXPRESSION = re.compile(r"(?!.*(?:\*\s*\*|/\s*/|[0-9]{10}))[0-9 +\-*/()]{0,128}")
+_SUM = re.compile(r"[0-9 +\-()]{0,128}")
 # Imports are serialised: verl scores responses on a thread pool.
 _import_lock = threading.Lock()
 
@@ -27,13 +31,16 @@ def score(data_source: str, response: Any, ground_truth: str, info: Mapping[str,
     """`compute_score` for a data source ``reasoning_gym/<task>``; partial credit of a scorer is none.
 
     Raises:
-        ValueError: reasoning-gym has no such task.
+        ValueError: the task is none of `TASKS`.
         ModuleNotFoundError: reasoning-gym is not installed.
     """
+    if fault := fault_of(data_source):
+        raise ValueError(fault)
     scorer = _scorer(data_source.removeprefix(PREFIX))
     answer = extract_answer(response, numeric=NUMBER.fullmatch(str(ground_truth)) is not None)
     correct, why = 0.0, "not arithmetic"
-    if data_source != COUNTDOWN or _EXPRESSION.fullmatch(answer):
+    chat = info.get("prompt_style") == "chat"
+    if data_source != COUNTDOWN or (_EXPRESSION.fullmatch(answer) and (not chat or _SUM.fullmatch(answer))):
         metadata = info.get("metadata") or {}
         entry = {
             "question": info.get("question", ""),
@@ -49,25 +56,27 @@ def score(data_source: str, response: Any, ground_truth: str, info: Mapping[str,
     return {"score": correct, "acc": correct, "pred": answer, "gave_up": 0.0, "why": why, "set": data_source}
 
 
+def fault_of(data_source: str) -> str | None:
+    """Why a task of reasoning-gym is not scored here, in words; None where it is."""
+    task = data_source.removeprefix(PREFIX)
+    if task in TASKS:
+        return None
+    return (
+        f"no scorer for data_source '{PREFIX}{task}': scored are {', '.join(PREFIX + name for name in TASKS)}; other "
+        "scorers of reasoning-gym may run a response as a program or accept the question as its answer"
+    )
+
+
 @cache
 def _scorer(task: str) -> Callable[[str, dict[str, Any]], float]:
     """reasoning-gym's scorer of a task; imported on first use, for its import takes two seconds."""
     with _import_lock:
         try:
             from reasoning_gym import get_score_answer_fn
-            from reasoning_gym.factory import DATASETS
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError(
                 f"scoring {PREFIX}{task} needs reasoning-gym, and {error.name} is missing: "
                 'pip install "verl-asymgrpo[cpu]"',
                 name=error.name,
             ) from error
-    if task not in DATASETS:
-        from difflib import get_close_matches
-
-        near = get_close_matches(task, DATASETS, n=3) or sorted(DATASETS)[:3]
-        raise ValueError(
-            f"no scorer for data_source '{PREFIX}{task}': reasoning-gym knows {len(DATASETS)} tasks, "
-            f"the nearest are {', '.join(PREFIX + name for name in near)}"
-        )
     return get_score_answer_fn(task)

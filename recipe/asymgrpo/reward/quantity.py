@@ -61,13 +61,14 @@ def quantity(text: str, log_base: str) -> Scalar | Words:
     text = re.sub(
         r"(?<=[\d)}\s])\\frac\{\s*(«[^»]+»(?:\s*\^\{\d\})?)\s*\}\{\s*(«[^»]+»(?:\s*\^\{\d\})?)\s*\}$", r"\1/\2", text
     )
-    start = re.search(r"«|\\?%|\\\$|\^\{\\circ\}(?!.*[\d}])", text)
+    start = re.search(r"«|/\s*«|\\?%|\\\$|\^\{\\circ\}(?!.*[\d}])", text)
     trigonometric = re.search(r"\\(?:sin|cos|tan|sec|csc|cot)(?![a-z])", text) is not None
     if start is not None and start.group() == "^{\\circ}" and trigonometric:
         start = None
     if start is not None and closing_depth(text[: start.start()]) == 0:
         head, tail = text[: start.start()].strip(), text[start.start() :].replace("\\$", "«dollar»").strip()
-        after = read_unit(tail)
+        rate = unit is not None and re.match(r"«per»|/", tail) is not None  # $26 per week
+        after = unit if rate and read_unit(tail) is not None else read_unit(tail)
         if not head or after is None or (unit is not None and unit != after):
             if re.fullmatch(r"(?:«[^»]*»|[\d.:'()!?%\s-])+", text):
                 return words_of(text)

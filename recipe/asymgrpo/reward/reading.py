@@ -154,21 +154,21 @@ def _several(parts: list[str], signs: list[str], policy: Policy) -> Any:
                 whole = union([i for b in bounds for i in b.intervals])
             return _relabel(items, whole)
     labels = {item.label for item in items if isinstance(item, Labelled)}
-    first = items[0]
+    first, either = items[0], any("«or»" in sign for sign in signs)
     if len(labels) == 1 and isinstance(first, Labelled):
         bare = [item.node if isinstance(item, Labelled) else item for item in items]
         if all(isinstance(item, Labelled) for item in items) or not any(
             isinstance(item, Labelled) for item in items[1:]
         ):
-            return Labelled(first.label, _flat("list", bare))
-    return _flat("list", items)
+            return Labelled(first.label, _flat("list", bare, either))
+    return _flat("list", items, either)
 
 
-def _flat(kind: str, items: list[Any]) -> Many:
+def _flat(kind: str, items: list[Any], either: bool = False) -> Many:
     flat: list[Any] = []
     for item in items:
         flat += item.items if isinstance(item, Many) and item.kind == "list" and not item.dots else [item]
-    return Many(kind, tuple(flat))
+    return Many(kind, tuple(flat), either=either)
 
 
 def _relabel(items: list[Any], region: Region) -> Any:

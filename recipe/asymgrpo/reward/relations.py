@@ -27,7 +27,7 @@ Reader = Callable[[str], Any]
 _VARIABLE = re.compile(r"(?:[A-Za-z]|\\([a-zA-Z]+)|«[A-Za-z]»)'*(?:\s*_\s*\{[^{}]*\})?'*")
 # A name of a quantity: f(x), P(A), \mathbb{E}[X], S_{n}, \angle ABC, |AB|, "the area".
 _NAMED = re.compile(
-    r"\\(?:sin|cos|tan|cot|sec|csc|det|dim|deg|arg)\s*\(?\s*(?:\\angle\s*)?(?:[A-Za-z]{1,3}|\\(?:alpha|beta|gamma|theta|phi|varphi|omega))\s*\)?|m\s*\\angle\s*[A-Z]+|\|[A-Za-z]\||(?:«[^»]*»\s*)+(?:\([^()]*\))?|\([A-Za-z](?:\s*,\s*[A-Za-z])+\)|(?:[A-Za-z]|\\[a-zA-Z]+)'*(?:\s*_\s*\{[^{}]*\})?\s*(?:\^\{(?:-1|\*|\\prime)\})?\s*(?:\([A-Za-z0-9,\s+\\{}_|=-]*\)|\[[^\[\]=]*\])"
+    r"\\(?:sin|cos|tan|cot|sec|csc|det|dim|deg|arg)\s*\(?\s*(?:\\angle\s*)?(?:[A-Za-z]{1,3}|\\(?:alpha|beta|gamma|theta|phi|varphi|omega))\s*\)?|m\s*\\angle\s*[A-Z]+|\|[A-Za-z]\||(?:«[^»]*»\s*)+(?:\([^()]*\))?|\((?:[A-Za-z]|\\(?!pi)[a-z]+)\s*(?:_\{\w+\})?(?:\s*,\s*(?:[A-Za-z]|\\(?!pi)[a-z]+)\s*(?:_\{\w+\})?)+\)|(?:[A-Za-z]|\\[a-zA-Z]+)'*(?:\s*_\s*\{[^{}]*\})?\s*(?:\^\{(?:-1|\*|\\prime)\})?\s*(?:\([A-Za-z0-9,\s+\\{}_|=-]*\)|\[[^\[\]=]*\])"
     r"|\\mathbb\{[A-Z]\}\s*(?:_\{\w+\})?\s*(?:\[.*\]|\(.*\))|\\(?:angle|triangle|deg|overline|vec|hat|bar|tilde|widehat|Pr|operatorname)\s*\{?[A-Za-z\s]+\}?(?:\([^()]*\))?|\\frac\{[A-Z]{2,}\}\{[A-Z]{2,}\}|\|?[A-Z]{2,}\|?(?:_\{\w+\})?|\[[A-Z]{3,}\]"
     r"|\\lim\s*_\{[^{}]*\}\s*(?:[a-zA-Z](?:_\{\w+\})?(?:\([^()]*\))?)|\\\|[^|\\]+\\\||\\(?:max|min)|\\frac\{d\s*[a-z]\}\{d\s*[a-z]\}|[fgh]\([fgh]\([^()]*\)\)"
 )
@@ -190,14 +190,16 @@ def _inequalities(parts: list[str], signs: list[str], read: Reader) -> Any:
     if ">" in directions:
         nodes, signs = nodes[::-1], [{">": "<", "\\ge": "\\le"}[sign] for sign in signs[::-1]]
     if len(nodes) == 2:
-        return _linear(nodes[0], nodes[1], signs[0]) or Relation(signs[0], nodes[0], nodes[1])
+        found = Relation(signs[0], nodes[0], nodes[1])
+        alone = any(is_variable(part.removeprefix("-")) for part in parts)  # -x < 5; more would be left to do
+        return (solved(found) if alone else None) or found
     return Relation(" ".join(signs), Many("tuple", tuple(nodes)), Many("tuple", ()))
 
 
 def _of_size(parts: list[str], signs: list[str], read: Reader) -> Labelled | None:
     r"""``|x - a| < b`` for a real variable and a number b; z and w are complex."""
     place = next((number for number, part in enumerate(parts) if re.fullmatch(r"\|[^|]+\|", part)), None)
-    if len(parts) != 2 or place is None or re.search(r"[zw]|\\(?:vec|overrightarrow|hat)", parts[place]):
+    if len(parts) != 2 or place is None or not is_variable(parts[place][1:-1]) or re.search("[zw]", parts[place]):
         return None
     inner, bound = parts[place][1:-1], read(parts[1 - place])
     if not (
@@ -217,18 +219,38 @@ def _of_size(parts: list[str], signs: list[str], read: Reader) -> Labelled | Non
     return Labelled(first.label, whole) if first.label == second.label else None
 
 
-def _linear(left: Any, right: Any, sign: str) -> Labelled | None:
-    """The numbers that a linear inequality in one variable leaves."""
-    if not all(isinstance(node, Scalar) and node.value is not None and node.unit is None for node in (left, right)):
+def solved(relation: Relation) -> Labelled | None:
+    r"""The numbers that a linear inequality in one variable leaves, or ``|x - a| < b``; None for anything else."""
+    from sympy import Abs
+
+    if relation.sign not in ("<", "\\le") or not all(
+        isinstance(node, Scalar) and node.value is not None and node.unit is None
+        for node in (relation.left, relation.right)
+    ):
         return None
-    difference = left.value - right.value
+    left, right, closed = relation.left.value, relation.right.value, relation.sign == "\\le"
+    if isinstance(left, Abs) and right.is_positive:
+        sides = [_below(left.args[0], right, closed), _below(-right, left.args[0], closed)]
+    elif isinstance(right, Abs) and left.is_positive:
+        sides = [_below(right.args[0], -left, closed), _below(left, right.args[0], closed)]
+    else:
+        return _below(left, right, closed)
+    first, second = sides
+    if first is None or second is None or first.label in "zw":  # those are complex
+        return None
+    whole = union([*first.node.intervals, *second.node.intervals])
+    return Labelled(first.label, intersect(first.node, second.node) if isinstance(left, Abs) else whole)
+
+
+def _below(left: Any, right: Any, closed: bool) -> Labelled | None:
+    difference = left - right
     if len(difference.free_symbols) != 1:
         return None
     (name,) = difference.free_symbols
     slope = difference.diff(name)
     if not slope.is_Rational or slope == 0:
         return None
-    end, closed = -difference.subs(name, 0) / slope, sign == "\\le"
+    end = -difference.subs(name, 0) / slope
     bound = (infinity(-1), False, end, closed) if slope > 0 else (end, closed, infinity(1), False)
     return Labelled(str(name), Region((bound,)))
 

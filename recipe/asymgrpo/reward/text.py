@@ -117,6 +117,7 @@ def plain(text: str) -> str:
         lambda found: found.group() if _FORMULA & set(found.group().split()) else _words(found.group()), text
     )
     text = re.sub(r"(?<![\\a-zA-Z«])(?<!begin\{)(?<!end\{)([A-Za-z]{2,})(?![a-zA-Z»])", _letters, text)
+    text = re.sub(r"«per»\s*«cents?»", "«percent»", text)
     text = re.sub(r"\\in\s*([ZNRQC])(?![A-Za-z_«])", r"\\in \\mathbb{\1}", text)
     text = _brackets(_arguments(text))
     text = re.sub(
@@ -164,7 +165,7 @@ def _words(text: str) -> str:
     text = re.sub(
         r"\\([a-zA-Z]+)", lambda found: found.group() if found.group(1) in _MACROS else found.group() + " ", text
     )
-    text = text.replace("$", " ")
+    text = re.sub(r"(?<!\\)\$", " ", text)
     return " " + re.sub(r"(?<![\\a-zA-Z])[A-Za-z][A-Za-z']*", lambda found: f"«{found.group()}»", text) + " "
 
 

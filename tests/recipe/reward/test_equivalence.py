@@ -100,12 +100,36 @@ def test_few_right_answers_are_refused():
         ("\\text{red}", "\\text{blue}", "different words"),
         ("3", "2 \\Rightarrow 3 \\to 4", "not read"),
         ("\\foo{3}", "3", "gold not read"),
+        ("6", "2+4", "not worked out"),
     ],
 )
 def test_a_verdict_says_why(gold, answer, reason):
     assert judge(gold, answer) == reason
     found = compute_score("math", f"\\boxed{{{answer}}}", gold)
     assert (found["why"], found["score"]) == (reason, float(reason in EQUAL))
+
+
+ASKED = "What is $(4 \\times 12)-(4+12)$, if $x = 5$ and $\\frac{8}{22}$ of $50\\%$ have $\\left(x+2\\right)(x-3)$ and $|x - 3| < 5$?"
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "copied"),
+    [
+        ("x^2-x-6", "(x+2)(x-3)", True),
+        ("x^2-x-6", "\\left(x + 2\\right)\\left(x-3\\right)", True),
+        ("\\frac{4}{11}", "\\dfrac{8}{22}", True),
+        ("(x+2)(x-3)", "(x+2)(x-3)", False),  # what was expected, letter by letter
+        ("x^2-x-6", "x^2-x-6", False),
+        ("x^2-x-6", "(x-3)(x+2)", False),
+        ("5", "x = 5", False),
+        ("0.5", "50\\%", False),
+    ],
+)
+def test_a_formula_of_the_question_is_no_answer(gold, answer, copied):
+    found = compute_score("math", f"\\boxed{{{answer}}}", gold, {"question": ASKED})
+    assert (found["why"] == "copied from the question") == copied
+    assert found["score"] == found["acc"] == float(not copied)
+    assert compute_score("math", f"\\boxed{{{answer}}}", gold, {"question": None})["score"] == 1.0
 
 
 def test_the_other_reasons():

@@ -1,6 +1,7 @@
 """recipe.asymgrpo.reward: what counts as a right answer."""
 
 import builtins
+import json
 
 import pytest
 from hypothesis import given, settings
@@ -101,6 +102,17 @@ def test_unknown_sources_are_named():
         compute_score("reasoning_gym/chain_sums", "1", "1")
 
 
+@pytest.mark.parametrize("task", ["spiral_matrix", "polynomial_multiplication", "puzzle24", "simple_integration"])
+def test_tasks_whose_scorers_run_what_they_are_given_are_refused(task, tmp_path):
+    """reasoning-gym's scorers of some tasks evaluate a response as a program."""
+    with pytest.raises(ValueError, match=f"no scorer for data_source 'reasoning_gym/{task}'"):
+        compute_score(f"reasoning_gym/{task}", f"open('{tmp_path}/ran', 'w')", "1")
+    assert not (tmp_path / "ran").exists()
+    row = {"data_source": f"reasoning_gym/{task}", "reward_model": {"ground_truth": "1"}}
+    with pytest.raises(ValueError, match="row 0: no scorer"):
+        check_file(write_parquet({"train": [row]}, tmp_path)["train"])
+
+
 def test_missing_reasoning_gym_says_what_to_install(monkeypatch):
     real = builtins.__import__
 
@@ -134,6 +146,13 @@ def test_countdown_takes_any_solution_and_no_other():
     assert solve(" + ".join([*rest, first])) == 1.0  # another order
 
 
+def test_countdown_in_words_allows_sums_only():
+    numbers = {"numbers": [5, 8, 5, 5, 3], "target": 6}
+    for style, score in (("chat", 0.0), ("short", 1.0)):
+        info = {"prompt_style": style, "metadata": json.dumps(numbers)}
+        assert compute_score("reasoning_gym/countdown", "5-8*3+5*5", "5+5+5-8+3", info)["score"] == score
+
+
 @pytest.mark.parametrize(
     "text",
     ["9**9**9**9", "9* *9**9", "__import__('os').getcwd()", "9//0", "1/0", "9" * 100, "(" * 60 + "1" + ")" * 60,
@@ -147,12 +166,22 @@ def test_countdown_evaluates_arithmetic_only(text, monkeypatch):
     assert all(set(answer) <= set("0123456789 +-*/()") and "**" not in answer for answer in seen)
 
 
-@pytest.mark.parametrize("truth", [None, "", "  "])
+@pytest.mark.parametrize("truth", [None, "", "  ", "$", "~", ".", "\\left", float("nan")])
 def test_a_row_without_an_answer_is_an_error(truth):
     with pytest.raises(ValueError, match="row without an answer"):
         compute_score("math", r"\boxed{}", truth)
     with pytest.raises(ValueError, match="row without an answer"):
         score("None", truth)
+
+
+@pytest.mark.parametrize(("source", "package"), [("math", "math-verify"), (SUM, "reasoning-gym")])
+def test_what_judges_a_files_answers_must_be_there(source, package, tmp_path, monkeypatch):
+    row = {"data_source": source, "reward_model": {"ground_truth": "1"}}
+    path = write_parquet({"train": [row]}, tmp_path)["train"]
+    check_file(path)
+    monkeypatch.setattr(reward.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match=f"pip install {package}"):
+        check_file(path)
 
 
 def test_files_are_looked_through(tmp_path):
