@@ -125,9 +125,9 @@ while True:
         sys.exit(f"NNODES={nodes} of NGPUS_PER_NODE={gpus} are wanted; after {patience} s the nodes have {sizes} GPUs")
     time.sleep(1)
 
-from recipe.asymgrpo.doctor import FAIL, probe_nodes
+from recipe.asymgrpo.doctor import OK, probe_nodes
 
-if failed := [finding.text for finding in probe_nodes() if finding.status == FAIL]:
+if failed := [finding.text for finding in probe_nodes() if finding.status != OK]:
     sys.exit("the plugin: " + "; ".join(failed))
 END
 }

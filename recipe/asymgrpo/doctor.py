@@ -64,9 +64,8 @@ print("LEANING", json.dumps(missing))
 """
 # pytorch/pytorch #194976: a Python float that reaches an operator's scalar argument is baked into a compiled graph.
 BAKES_FLOATS = ((2, 8), (2, 15))
-MIN_SHM_GB = 2
-KEPT_7B_GB = 183  # two checkpoints of Qwen2.5-Math-7B: 12 bytes a parameter, weights and AdamW's two moments in float32
-MIN_DISK_GB = KEPT_7B_GB * 3 // 2
+KEPT_7B_GB = 183  # two checkpoints of Qwen2.5-Math-7B, 12 bytes a parameter: weights and AdamW's two moments
+MIN_DISK_GB, MIN_SHM_GB = KEPT_7B_GB * 3 // 2, 2
 
 
 @dataclass(frozen=True)
@@ -183,27 +182,31 @@ def check_ray() -> list[Finding]:
 
 
 def probe_nodes() -> list[Finding]:
-    """Whether a worker has the plugin, on every node of the cluster that this process is connected to."""
+    """Whether a worker has the plugin, and what judges mathematics, on every node of the cluster of this process."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     @ray.remote(num_cpus=1)
-    def probe() -> str:
+    def probe() -> bool:
+        from importlib.util import find_spec
+
         from verl.trainer.ppo.core_algos import get_adv_estimator_fn
 
-        return get_adv_estimator_fn("asym_grpo").__module__
+        get_adv_estimator_fn("asym_grpo")
+        return find_spec("latex2sympy2_extended") is not None
 
     found = []
     for node in (node for node in ray.nodes() if node["Alive"]):
         pinned = probe.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False))
         name = node["NodeManagerAddress"]
         try:
-            ray.get(pinned.remote(), timeout=120)
-            found.append(Finding(OK, "Ray worker", f"the plugin is registered on {name}"))
+            judges = ray.get(pinned.remote(), timeout=120)
+            text = f"the plugin is registered on {name}" + ("" if judges else ", no math-verify: pip install it there")
+            found.append(Finding(OK if judges else WARN, "Ray worker", text))
         except Exception as error:
             cause = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-            remedy = "install verl-asymgrpo on that node, before ray start"
-            found.append(Finding(FAIL, "Ray worker", f"not on {name} ({cause}): {remedy}"))
+            text = f"not on {name} ({cause}): install verl-asymgrpo on that node, before ray start"
+            found.append(Finding(FAIL, "Ray worker", text))
     return found
 
 
@@ -232,25 +235,17 @@ def check_accelerator() -> list[Finding]:
 def check_space(out: Path) -> list[Finding]:
     """Room for checkpoints, and shared memory for Ray and weight transfers."""
     folder = next(path for path in (out.resolve(), *out.resolve().parents) if path.exists())
-    disk, found = shutil.disk_usage(folder).free / 1e9, []
-    if disk < MIN_DISK_GB:
-        found.append(
-            Finding(
-                WARN,
-                "disk",
-                f"{disk:.0f} GB free at {folder}; of 7 B parameters the two checkpoints that are kept take "
-                f"{KEPT_7B_GB} GB, and a third while it is written: OUT=DIR",
-            )
-        )
-    else:
-        found.append(Finding(OK, "disk", f"{disk:.0f} GB free at {folder}"))
+    disk = shutil.disk_usage(folder).free / 1e9
+    text, enough = f"{disk:.0f} GB free at {folder}", disk >= MIN_DISK_GB
+    if not enough:
+        text += f"; of 7 B parameters two checkpoints take {KEPT_7B_GB} GB, and a third while it is written: OUT=DIR"
+    found = [Finding(OK if enough else WARN, "disk", text)]
     if Path("/dev/shm").exists():
         shared = shutil.disk_usage("/dev/shm").free / 1e9
-        if shared < MIN_SHM_GB:
-            remedy = "in a container: --shm-size=32g or --ipc=host"
-            found.append(Finding(WARN, "/dev/shm", f"{shared:.1f} GB free, Ray and vLLM want more; {remedy}"))
-        else:
-            found.append(Finding(OK, "/dev/shm", f"{shared:.1f} GB free"))
+        text, enough = f"{shared:.1f} GB free", shared >= MIN_SHM_GB
+        if not enough:
+            text += ", Ray and vLLM want more; in a container: --shm-size=32g or --ipc=host"
+        found.append(Finding(OK if enough else WARN, "/dev/shm", text))
     return found
 
 
