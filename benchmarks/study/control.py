@@ -99,8 +99,9 @@ def best_methods(results: Sequence[Result], number: int) -> list[str]:
         chosen = row["group"] == "control_levels" or (
             row["group"] == "control_grid" and row["lr"] == rates[row["method"], row["task"]]
         )
-        if chosen and row["pass_at"]:
-            score = (row["pass_at"]["1"] + row["pass_at"]["32"]) / 2
+        if chosen:
+            solved = row.get("pass_at") or {"1": 0.0, "32": 0.0}  # a training that failed has solved nothing
+            score = (solved["1"] + solved["32"]) / 2
             found.setdefault(row["method"], {}).setdefault(row["task"], []).append(score)
     missing = [method for method in CONTROL_METHODS if set(found.get(method, ())) != set(CONTROL_TASKS)]
     if missing:

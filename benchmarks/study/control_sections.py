@@ -72,7 +72,7 @@ def fresh(study: Study) -> str:
 def channels(study: Study) -> str:
     """The paper's thesis, by holding the entropy on one channel."""
     words = "What each floor reached, and pass@1 / @8 / @32 there; all at the base's own step size:"
-    compared = "At equal measured entropy, on the line through a seed's floors:"
+    compared = "At equal measured entropy, on the channel's line through a seed's floors:"
     parts: list[Part] = [(words, control_tables.reached_table), (compared, _channels_or_why)]
     return joined(study, "### Does the channel matter?", parts)
 

@@ -155,17 +155,24 @@ def equal_entropy(study: Study, base: str) -> float:
 def at_entropy(
     study: Study, base: str, channel: str, entropy: float, measure: Callable[[Result], float]
 ) -> dict[int, float]:
-    """By seed, what the measure is at this measured entropy: on the least-squares line through the seed's floors."""
+    """By seed, what the measure is at this measured entropy: on a line through the middle of the seed's floors, whose
+    slope is the channel's, by least squares within seeds; one of a seed's own would be at the mercy of four points.
+
+    Raises:
+        Incomplete: the floors made no difference to the entropy.
+    """
     points: dict[int, list[tuple[float, float]]] = {}
     for floor in CHANNEL_FLOORS:
         for seed, row in study.runs("control_channel", f"{base}_{channel}_{floor}", TASK).items():
             points.setdefault(seed, []).append((last("entropy")(row), measure(row)))
-    found = {}
-    for seed, pairs in points.items():
-        if len(pairs) == len(CHANNEL_FLOORS):
-            line = statistics.linear_regression(*zip(*pairs, strict=True))
-            found[seed] = line.intercept + line.slope * entropy
-    return found
+    whole = {seed: pairs for seed, pairs in points.items() if len(pairs) == len(CHANNEL_FLOORS)}
+    middles = {seed: tuple(map(statistics.fmean, zip(*pairs, strict=True))) for seed, pairs in whole.items()}
+    away = [(h - middles[seed][0], value - middles[seed][1]) for seed, pairs in whole.items() for h, value in pairs]
+    spread = sum(h * h for h, _ in away)
+    if not spread:
+        raise Incomplete(f"{LABELS[base]} on {channel}: all floors end at one entropy")
+    slope = sum(h * value for h, value in away) / spread
+    return {seed: value + slope * (entropy - h) for seed, (h, value) in middles.items()}
 
 
 def channel_table(study: Study) -> str:

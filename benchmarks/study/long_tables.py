@@ -40,7 +40,9 @@ def best_so_far(study: Study, method: str, task: str, grid: str = "long_grid") -
     runs = grid_runs(study, method, task, grid)
     if not all(runs.values()):
         raise Incomplete(f"{LABELS[method]} has step sizes without a run: run.sh --only {grid}")
-    return max(runs.items(), key=lambda item: statistics.fmean(row["val_acc"] for row in item[1]))
+    scores = long_scores(study.rows, method, task, grid)  # with those that failed, which have solved nothing
+    best = max(runs, key=lambda lr: statistics.fmean(scores.get(lr) or [0.0]))
+    return best, runs[best]
 
 
 def grid_table(study: Study, task: str, grid: str = "long_grid", methods: Collection[str] = tuple(LONG_METHODS)) -> str:

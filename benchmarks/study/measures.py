@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import re
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from benchmarks.study.control import ON_FRESH
 from benchmarks.study.experiments import BETAS, COEFFICIENTS, FEW, LONG_FINALS, Incomplete, Result, settled
 from benchmarks.study.methods import LONG_METHODS, METHODS
-from recipe.asymgrpo.report.comparison import smooth
+from recipe.asymgrpo.report.comparison import interval, smooth, student
 
-RESAMPLES = 10_000
 LEAST_SEEDS = len(FEW)
 SEED_BY_SEED = (*LONG_FINALS, *ON_FRESH)
 WINDOW = 5  # steps a training figure is averaged over
@@ -25,7 +23,7 @@ TASK_NAMES = {"chain_sum": "sums", "countdown": "countdown", "quantum_lock": "qu
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over seeds with its 95 % bootstrap interval (percentile, seeds resampled with replacement)."""
+    """A mean over seeds with its 95 % interval, Student's t."""
 
     mean: float
     low: float
@@ -41,13 +39,23 @@ class Estimate:
         """
         if not values:
             raise Incomplete("no finished run")
-        means = np.random.default_rng(0).choice(values, (RESAMPLES, len(values))).mean(1)
-        low, high = np.percentile(means, (2.5, 97.5))
-        return cls(statistics.fmean(values), float(low), float(high), len(values))
+        mean, half = statistics.fmean(values), interval(values) if len(values) > 1 else 0.0
+        return cls(mean, mean - half, mean + half, len(values))
 
     def text(self, digits: int = 3, sign: bool = False) -> str:
         form = f"{'+' if sign else ''}.{digits}f"
         return f"{self.mean:{form}} [{self.low:{form}}, {self.high:{form}}]"
+
+
+def welch(a: Sequence[float], b: Sequence[float]) -> Estimate:
+    """Mean of a minus that of b, whose seeds are not paired, with Welch's 95 % interval."""
+    parts = [statistics.variance(values) / len(values) for values in (a, b)]
+    half = 0.0
+    if any(parts):
+        weights = sum(part**2 / (len(values) - 1) for part, values in zip(parts, (a, b), strict=True))
+        half = student(int(sum(parts) ** 2 / weights)) * math.sqrt(sum(parts))
+    gap = statistics.fmean(a) - statistics.fmean(b)
+    return Estimate(gap, gap - half, gap + half, min(len(a), len(b)))
 
 
 class Study:
@@ -65,12 +73,14 @@ class Study:
             if not row.get("error") and not waiting:
                 self.groups[row["group"]].append(row)
 
-    def runs(self, group: str, method: str, task: str) -> dict[int, Result]:
-        """By seed. Rows of an older definition of the method do not count."""
+    def runs(self, group: str, method: str, task: str, lr: float | None = None) -> dict[int, Result]:
+        """By seed; of a step size, in groups that have several. Rows of an older definition of the method do not
+        count."""
         return {
             row["seed"]: row
             for row in self.groups[group]
             if (row["method"], row["task"]) == (method, task)
+            and lr in (None, row["lr"])
             and tuple(row["overrides"]) == DEFINITIONS.get(method, tuple(row["overrides"]))
         }
 
@@ -78,11 +88,17 @@ class Study:
         return Estimate.of([measure(row) for row in self.runs(group, method, task).values()])
 
     def difference(
-        self, group: str, method: str, other: str, task: str, measure: Callable[[Result], float]
+        self,
+        group: str,
+        method: str,
+        other: str,
+        task: str,
+        measure: Callable[[Result], float],
+        lr: float | None = None,
     ) -> Estimate:
         """`method` minus `other`, paired by seed: a seed has the same order of prompts in both."""
-        a, b = self.runs(group, method, task), self.runs(group, other, task)
-        return Estimate.of([measure(a[seed]) - measure(b[seed]) for seed in self.paired(group, method, other, task)])
+        a, b = self.runs(group, method, task, lr), self.runs(group, other, task, lr)
+        return Estimate.of([measure(a[seed]) - measure(b[seed]) for seed in sorted(a.keys() & b.keys())])
 
     def paired(self, group: str, method: str, other: str, task: str) -> list[int]:
         """The seeds that both methods have."""

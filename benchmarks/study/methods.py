@@ -83,7 +83,8 @@ CONTROL_METHODS: dict[str, tuple[str, ...]] = {
 """Of the entropy control, beside `grpo` and `asymgrpo` without it."""
 LONGER_METHODS = LONG_METHODS | CONTROL_METHODS
 """All that runs longer than the short groups."""
-CHANNELS, CHANNEL_FLOORS = ("successes", "failures", "both"), ("0.3", "0.4", "0.5", "0.6")
+CHANNELS = ("successes", "failures", "both")
+CHANNEL_FLOORS = ("0.42", "0.5", "0.6", "0.75")  # above where the runs without a floor end, at 0.3 and 0.4
 BONUSES = (0.05, 0.1)  # too large
 HEADLINE = tuple(METHODS)[:9]  # these run in verl itself
 LABELS = {

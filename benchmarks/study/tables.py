@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import statistics
 from collections.abc import Callable, Collection, Iterable, Sequence
 
@@ -23,7 +22,7 @@ from benchmarks.study.experiments import (
     best_lr,
 )
 from benchmarks.study.groups import GROUPS
-from benchmarks.study.measures import TASK_NAMES, WINDOW, Study, accuracy, at_end, pass_at, whole
+from benchmarks.study.measures import TASK_NAMES, WINDOW, Study, accuracy, at_end, pass_at, welch, whole
 from benchmarks.study.methods import HEADLINE, LABELS, LONGER_METHODS, METHODS
 
 
@@ -145,22 +144,14 @@ def agreement_table(study: Study) -> str:
         verl, light = (study.runs(group, method, VERL_TASK) for group in ("verl", "final"))
         if not verl or not light:
             continue
-        for name, measure in (("pass@1", accuracy), ("entropy at the end", at_end("entropy"))):
+        measures = {f"pass@{k}": pass_at(k) for k in (1, 8, 32)} | {"entropy at the end": at_end("entropy")}
+        for name, measure in measures.items():
             a, b = [measure(row) for row in verl.values()], [measure(row) for row in light.values()]
-            gap = statistics.fmean(a) - statistics.fmean(b)
-            spread = math.sqrt(statistics.variance(a) + statistics.variance(b)) if min(len(a), len(b)) > 1 else math.nan
-            rows.append(
-                [
-                    LABELS[method],
-                    name,
-                    f"{statistics.fmean(a):.3f} ({len(a)})",
-                    f"{statistics.fmean(b):.3f} ({len(b)})",
-                    f"{gap:+.3f}",
-                    "" if math.isnan(spread) else f"{spread:.3f}",
-                    "" if math.isnan(spread) else "yes" if abs(gap) <= 2 * spread else "no",
-                ]
-            )
-    return table(("method", "", "verl (seeds)", "light (seeds)", "difference", "spread of two seeds", "within 2"), rows)
+            cells = [f"{statistics.fmean(values):.3f} ({len(values)})" for values in (a, b)]
+            gap = welch(a, b) if min(len(a), len(b)) > 1 else None
+            cells += [gap.text(sign=True), "yes" if gap.low <= 0 <= gap.high else "no"] if gap else ["", ""]
+            rows.append([LABELS[method], name, *cells])
+    return table(("method", "", "verl (seeds)", "light (seeds)", "difference", "0 in it"), rows)
 
 
 def why_table(study: Study, group: str) -> str:

@@ -42,7 +42,7 @@ from benchmarks.study.experiments import (  # noqa: E402
     Incomplete,
 )
 from benchmarks.study.groups import GROUPS  # noqa: E402
-from benchmarks.study.measures import Estimate, Study  # noqa: E402
+from benchmarks.study.measures import Estimate, Study, welch  # noqa: E402
 from benchmarks.study.methods import METHODS  # noqa: E402
 from benchmarks.study.results import RESULTS, read_results  # noqa: E402
 from recipe.asymgrpo.data import procedural_rows  # noqa: E402
@@ -504,13 +504,18 @@ def test_killed_it_goes_on(tmp_path):
 # What is made of the results
 
 
-def test_bootstrap_interval():
+def test_intervals():
     estimate = Estimate.of([0.1, 0.2, 0.3, 0.4, 0.5])
     assert estimate.mean == pytest.approx(0.3)
-    # Normal approximation of the bootstrap: sd of the mean = population sd / sqrt(n).
-    half = 1.96 * math.sqrt(0.02) / math.sqrt(5)
-    assert estimate.low == pytest.approx(0.3 - half, abs=0.02)
-    assert estimate.high == pytest.approx(0.3 + half, abs=0.02)
+    half = 2.776 * math.sqrt(0.025) / math.sqrt(5)  # Student's t, four degrees of freedom
+    assert (estimate.low, estimate.high) == (pytest.approx(0.3 - half), pytest.approx(0.3 + half))
+    # Welch's, of two samples of 15 with much the same spread: 27 or 28 degrees of freedom.
+    rng = random.Random(0)
+    a, b = [rng.gauss(0.5, 0.1) for _ in range(15)], [rng.gauss(0.4, 0.1) for _ in range(15)]
+    gap = welch(a, b)
+    error = math.sqrt((statistics.variance(a) + statistics.variance(b)) / 15)
+    assert gap.mean == pytest.approx(statistics.fmean(a) - statistics.fmean(b))
+    assert (gap.high - gap.low) / 2 / error == pytest.approx(2.05, abs=0.02)
     assert Estimate.of([0.5]) == Estimate(0.5, 0.5, 0.5, 1)
     assert Estimate.of([0.1, 0.2]) == Estimate.of([0.1, 0.2])
     with pytest.raises(Incomplete):
@@ -538,7 +543,8 @@ def test_verdict_of_a_claim():
     assert claim(1, 0) == "partly supported"
     assert claim(1, -1) == "mixed"
     assert claim(-1, -1) == "not supported"
-    assert claim(0, -1) == "unclear"
+    assert claim(0, -1) == "partly not supported"
+    assert claim(0, 0) == "unclear"
 
 
 def test_measures():
@@ -612,11 +618,16 @@ def test_other_runs_stand_beside_the_final_ones_as_far_as_they_are_there(group, 
 
 
 def test_engines_are_compared_where_both_have_run():
-    results = grid()
-    results += [finished(e, 0.5) for e in GROUPS["final"](results) if e.method in ("asymgrpo", "grpo")]
-    verl = [finished(e, 0.6 + e.seed / 1000) for e in GROUPS["verl"](results)]
+    results, passes = grid(), {"1": 0.611, "8": 0.9, "32": 1.0}
+    light = [e for e in GROUPS["final"](results) if e.method in ("asymgrpo", "grpo")]
+    results += [finished(e, 0.5, pass_at={"1": 0.5 + e.seed / 1000, "8": 0.9, "32": 1.0}) for e in light]
+    verl = [finished(e, 0.6 + e.seed / 1000, pass_at=passes) for e in GROUPS["verl"](results)]
     one = Study([*results, *(row for row in verl if row["seed"] == 11)])
-    assert tables.agreement_table(one).splitlines()[2].endswith("| 0.611 (1) | 0.500 (10) | +0.111 |  |  |")
+    assert tables.agreement_table(one).splitlines()[2].endswith("| 0.611 (1) | 0.516 (10) |  |  |")
+    both = Study([*results, *(row | {"pass_at": {**passes, "1": 0.6 + row["seed"] / 1000}} for row in verl)])
+    first, second = tables.agreement_table(both).splitlines()[2:4]
+    assert first.endswith("| 0.613 (5) | 0.516 (10) | +0.097 [+0.095, +0.100] | no |")
+    assert second.endswith("| 0.900 (5) | 0.900 (10) | +0.000 [+0.000, +0.000] | yes |")
 
 
 @pytest.mark.parametrize(("name", "tables"), [("docs/results.md", 20), ("docs/entropy.md", 4), ("README.md", 1)])

@@ -23,15 +23,19 @@ WINDOW = 5
 STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
 
 
+def student(freedom: int) -> float:
+    """97.5 % quantile of Student's t, to 0.3 % beyond 15 degrees of freedom."""
+    return STUDENT[freedom - 1] if freedom <= len(STUDENT) else 1.96 + 2.5 / freedom
+
+
 def interval(values: Sequence[float]) -> float:
     """Half the width of the 95 % interval of a mean over seeds (Student's t); NaN for one value."""
     if len(values) < 2:
         return math.nan
-    quantile = STUDENT[len(values) - 2] if len(values) <= len(STUDENT) else 1.96 + 2.5 / (len(values) - 1)
     # Not statistics.stdev: its exact fractions made up a third of a large report's time.
     mean = statistics.fmean(values)
     deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
-    return quantile * deviation / math.sqrt(len(values))
+    return student(len(values) - 1) * deviation / math.sqrt(len(values))
 
 
 def smooth(curve: Curve, window: int) -> Curve:
