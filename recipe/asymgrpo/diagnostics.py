@@ -134,8 +134,9 @@ def metrics(sums: Sums) -> dict[str, float]:
                 k = name.rpartition("_")[2]
                 found[f"pass_at/{k}"] = sums[f"pass_{k}"] / sums[name]
         found["zero_adv_rows"] = 1 - (sums["positive_rows"] + sums["negative_rows"]) / sums["rows"]
-        found["adv_positive"] = sums["positive_mass"] / max(sums["positive_rows"], 1)
-        found["adv_negative"] = -sums["negative_mass"] / max(sums["negative_rows"], 1)
+        for name, sign in (("positive", 1), ("negative", -1)):
+            if sums[f"{name}_rows"]:
+                found[f"adv_{name}"] = sign * sums[f"{name}_mass"] / sums[f"{name}_rows"]
         mass = sums["positive_mass"] + sums["negative_mass"]
         if mass:
             found["adv_mass_positive"] = sums["positive_mass"] / mass

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
 import statistics
 import sys
 from collections import Counter, defaultdict
@@ -55,6 +56,10 @@ def mean_pass_at_k(groups: Counter[tuple[int, int]], k: int) -> float | None:
     return sum(number * pass_at_k(*pair, k) for pair, number in enough.items()) / total if total else None
 
 
+PADDING = re.compile(r"pad[0-9a-f]{32}_\d+_\d+")
+"""`uid` of the rows with which V1 fills a batch up; it dumps them with the others."""
+
+
 class Dump:
     """One file of verl's generation dumps: JSON lines of `input`, `output`, `gts`, `score`, `step` and, from V1, `uid`
     (``{problem}_{sample}_{turn}``).
@@ -76,6 +81,8 @@ class Dump:
             for number, line in enumerate(file):
                 try:
                     row = json.loads(line)
+                    if isinstance(row, dict) and PADDING.fullmatch(str(row.get("uid"))):
+                        continue
                     problem, sample, solved = _sample(row, number, threshold)
                     text = _text(row) if row.get("input") else None
                 except (ValueError, KeyError, TypeError, RecursionError):

@@ -63,7 +63,7 @@ def test_nothing_to_average_over_is_left_out():
     assert metrics(group_sums(*make([(None, 0, 0.0)]))) == {"asymgrpo/groups": 0, "asymgrpo/padding_rows": 1}
     only_zero = metrics(group_sums(*make([("a", 0, 0.0)])))
     assert "asymgrpo/adv_mass_positive" not in only_zero
-    assert only_zero["asymgrpo/adv_positive"] == 0
+    assert "asymgrpo/adv_positive" not in only_zero
 
 
 ROWS = st.lists(

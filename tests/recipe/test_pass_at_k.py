@@ -54,6 +54,15 @@ def test_reads_both_trainers_dumps(tmp_path):
     assert Dump(rows(tmp_path / "2.jsonl", v0)).groups == {(4, 0): 1, (4, 1): 1, (4, 2): 1}
 
 
+def test_rows_that_fill_a_batch_up_are_no_problem(tmp_path):
+    """V1 dumps them: the whole groups that it adds where the batch is not divisible."""
+    real = [{"uid": f"p_{s}_0", "input": "x", "score": 1.0} for s in range(4)]
+    padding = [{"uid": f"pad{'0a' * 16}_{s}_0", "input": "", "score": 0.0} for s in range(12)]
+    dump = Dump(rows(tmp_path / "1.jsonl", [*real, *padding]))
+    assert dump.groups == {(4, 4): 1}
+    assert dump.skipped == 0
+
+
 def test_acc_counts_before_score_and_a_conversation_by_its_last_row(tmp_path):
     entries = [
         {"uid": "p_0_0", "input": "", "score": 1.0, "acc": 0.0},

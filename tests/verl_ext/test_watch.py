@@ -180,6 +180,40 @@ def test_nothing_is_left_behind_where_nobody_reads(tmp_path, signal_):
     assert not alive
 
 
+@pytest.mark.parametrize("numbers", [(signal.SIGHUP, signal.SIGHUP), (signal.SIGINT, signal.SIGINT)])
+def test_a_second_interrupt_does_not_end_the_clean_up(tmp_path, numbers):
+    """A terminal that is closed sends SIGHUP twice; an impatient user Ctrl-C."""
+    slow = """
+import signal, subprocess
+deaf = "import signal, time; signal.signal(2, signal.SIG_IGN); time.sleep(600)"
+child = subprocess.Popen([sys.executable, "-c", deaf])
+def end(*_):
+    time.sleep(2)
+    sys.exit(1)
+signal.signal(signal.SIGINT, end)
+record(1)
+time.sleep(600)
+"""
+    run = [*WATCH, "--run", str(tmp_path), "--steps", "3", "--", *command(slow)]
+
+    def as_a_terminal_has_it():
+        for number in set(numbers):
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+    watcher = psutil.Popen(run, stderr=subprocess.DEVNULL, preexec_fn=as_a_terminal_has_it)
+    deadline = time.monotonic() + 60
+    while len(members := watcher.children(recursive=True)) < 2 or not list(tmp_path.glob("metrics-*.jsonl")):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    time.sleep(1)
+    for number in numbers:
+        watcher.send_signal(number)
+        time.sleep(0.5)
+    assert watcher.wait(60) == 130
+    _, alive = psutil.wait_procs(members, timeout=10)
+    assert not alive
+
+
 @pytest.mark.parametrize("signal_", [signal.SIGTERM, signal.SIGKILL])
 def test_a_training_ends_with_the_script_that_started_it(tmp_path, signal_):
     """A kill of the script's shell reaches nobody else."""
@@ -324,6 +358,23 @@ def test_tail_waits_for_complete_lines(tmp_path):
     assert [r["step"] for r in tail.read()] == [2]
 
 
+def test_what_is_no_record_is_passed_over(tmp_path):
+    """A full disk cuts a line, and the next one is written behind it."""
+    path = tmp_path / "m.jsonl"
+    path.write_text(
+        '{"step": 1, "da{"step": 2, "data": {}}\n[3]\n{"step": null, "data": {}}\n{"step": 4, "data": {}}\n'
+    )
+    assert [record["step"] for record in train.MetricsTail(path).read()] == [4]
+
+
+def test_a_start_overwrites_no_earlier_ones_records(tmp_path):
+    (tmp_path / "metrics-001.jsonl").write_text("1\n")
+    (tmp_path / "metrics-004.jsonl").write_text("4\n")
+    train.train(tmp_path, 3, 30, command(GOOD))
+    assert (tmp_path / "metrics-004.jsonl").read_text() == "4\n"
+    assert len((tmp_path / "metrics-005.jsonl").read_text().splitlines()) == 4
+
+
 def test_memory_counts_descendants():
     child = subprocess.Popen(
         [sys.executable, "-c", "x = bytearray(200_000_000); print(1, flush=True); input()"],
@@ -344,4 +395,17 @@ def test_done_is_written_only_on_success(tmp_path):
     assert "train.log" in failed.stderr
     assert not (tmp_path / "run" / "done.json").exists()
     assert subprocess.run([*run, *command(GOOD)], capture_output=True, check=False).returncode == 0
-    assert math.isfinite(json.loads((tmp_path / "run" / "done.json").read_text())["seconds"])
+    facts = json.loads((tmp_path / "run" / "done.json").read_text())
+    assert math.isfinite(facts["seconds"])
+    assert (facts["steps"], facts["last_step"]) == (3, 3)
+
+
+def test_an_early_end_is_said(tmp_path):
+    """Of a run that verl says is over: total_epochs, or an override of its length."""
+    run = [*WATCH, "--run", str(tmp_path), "--steps", "3", "--"]
+    early = subprocess.run([*run, *command("record(1)")], capture_output=True, text=True, check=True)
+    assert "verl has ended after step 1 of 3" in early.stdout
+    none = subprocess.run([*run, *command("pass")], capture_output=True, text=True, check=True)
+    assert "has ended" not in none.stdout
+    facts = json.loads((tmp_path / "done.json").read_text())  # no NaN, which is no JSON
+    assert facts["startup_seconds"] is None

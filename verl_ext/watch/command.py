@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from verl_ext.watch.checkpoint import RunError
-from verl_ext.watch.training import MAX_PROBS_DIFF, train
+from verl_ext.watch.training import INTERRUPTS, MAX_PROBS_DIFF, interrupt, train
 
 
 def main() -> int:
@@ -36,9 +36,9 @@ def main() -> int:
     options.run.mkdir(parents=True, exist_ok=True)
 
     # A TERM, or a terminal that is closed, is treated like Ctrl-C: it must not leave Ray and vLLM behind.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
-        signal.signal(signal.SIGHUP, signal.default_int_handler)
+    for number in INTERRUPTS:
+        if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, interrupt)
     try:
         facts = train(options.run, options.steps, options.stall, command, options.max_probs_diff, parent)
     except KeyboardInterrupt:
@@ -47,5 +47,7 @@ def main() -> int:
     except RunError as error:
         print(f"\nThe run failed: {error}\nIts log: {options.run / 'train.log'}", file=sys.stderr)
         return 1
+    if 0 < facts["last_step"] < options.steps:
+        print(f"\nverl has ended after step {facts['last_step']} of {options.steps}, as its settings or data have it.")
     (options.run / "done.json").write_text(json.dumps(facts | {"steps": options.steps}) + "\n")
     return 0

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import psutil
 from tqdm import tqdm
@@ -37,6 +38,16 @@ PHASES = {
 HOPELESS, GRACE = b"EngineDeadError", 60
 
 
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def interrupt(*_: Any) -> None:
+    """Ends the run, once: a terminal that closes sends its signal twice, and the second must not end the clean-up."""
+    for number in INTERRUPTS:
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
 class Tail:
     """The complete lines that are added to a file, as they come; it need not exist yet."""
 
@@ -58,7 +69,14 @@ class MetricsTail(Tail):
     """The records that verl's file logger adds to one JSON-lines file, as they come."""
 
     def read(self) -> list[dict]:
-        return [json.loads(line) for line in self.lines()]
+        """Without what is no record: a full disk cuts a line, and the next one is written behind it."""
+        found = []
+        for line in self.lines():
+            with contextlib.suppress(ValueError):
+                record = json.loads(line)
+                if isinstance(record, dict) and isinstance(record.get("step"), int) and "data" in record:
+                    found.append(record)
+        return found
 
 
 def cluster_variables(env: Mapping[str, str]) -> list[str]:
@@ -123,7 +141,8 @@ def train(
         parent: the process that started this one, if its end is an interrupt.
 
     Returns:
-        ``seconds`` (of this start), ``startup_seconds`` (until verl's first record) and ``peak_memory_gb``.
+        ``seconds`` (of this start), ``startup_seconds`` (until verl's first record, None without one), ``last_step``
+        and ``peak_memory_gb``.
 
     Raises:
         RunError: another training of this folder is running, its last checkpoint is damaged, verl ended early, the
@@ -152,7 +171,7 @@ def locked(run: Path) -> Iterator[int]:
 def interrupts_held_back() -> Iterator[None]:
     """An interrupt that comes inside is raised at the end: while a process is started nobody could stop it yet."""
     came: list[int] = []
-    caught = [number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if callable(signal.getsignal(number))]
+    caught = [number for number in INTERRUPTS if callable(signal.getsignal(number))]
     before = {number: signal.signal(number, lambda number, _frame: came.append(number)) for number in caught}
     try:
         yield
@@ -163,12 +182,24 @@ def interrupts_held_back() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
+@contextlib.contextmanager
+def interrupts_ignored() -> Iterator[None]:
+    """While processes are stopped, which takes half a minute at most."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in INTERRUPTS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def watch(
     run: Path, steps: int, stall: float, command: list[str], max_probs_diff: float, lock: int, parent: int | None
 ) -> dict:
     """What :func:`train` does once the folder is ours and its checkpoint is good."""
     log = run / "train.log"
-    number = sum(1 for _ in run.glob("metrics-*.jsonl"))
+    numbers = [int(path.stem[8:]) for path in run.glob("metrics-*.jsonl") if path.stem[8:].isdecimal()]
+    number = max(numbers, default=-1) + 1
     tail = MetricsTail(run / f"metrics-{number:03d}.jsonl")
     env = {**os.environ, "VERL_FILE_LOGGER_PATH": str(tail.path.resolve())}
     if env.get("RAY_ADDRESS"):
@@ -232,12 +263,14 @@ def watch(
             bar.close()  # fails where nobody reads what we write any more
         finally:
             if process is not None:
-                with contextlib.suppress(psutil.Error):  # it has ended
-                    members.update(root.children(recursive=True))
-                stop(process, members)
+                with interrupts_ignored():
+                    with contextlib.suppress(psutil.Error):  # it has ended
+                        members.update(root.children(recursive=True))
+                    stop(process, members)
     return {
         "seconds": round(time.monotonic() - began, 1),
-        "startup_seconds": round(startup, 1),
+        "startup_seconds": None if math.isnan(startup) else round(startup, 1),
+        "last_step": bar.n,
         "peak_memory_gb": round(peak / 1e9, 2),
     }
 

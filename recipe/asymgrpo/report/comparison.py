@@ -203,10 +203,18 @@ class Report:
         )
         lines = []
         for what, pattern, remedy in wants:
-            without = [run.name for run in self.runs if not any(re.match(pattern, key) for key in run.series)]
+            without = [
+                run.name
+                for run in self.runs
+                if not any(re.match(pattern, key) for key in run.series)
+                and not (run.filtered and pattern == "asymgrpo/none_solved")
+            ]
             if without:
                 names = "all runs" if len(without) == len(self.runs) else ", ".join(without)
                 lines.append(f"No {what} in {names}: {remedy}.")
+        if filtered := [run.name for run in self.runs if run.filtered]:
+            what = "groups were filtered (algorithm.filter_groups), and of those that were kept the log has"
+            lines.append(f"No group figures of what was sampled in {', '.join(filtered)}: {what} asymgrpo/kept/....")
         families = (
             (self.accuracies(), "they were validated otherwise (data.val_files, val_kwargs.n or the reward function)"),
             (self.pass_measures(), "their groups have other sizes (actor_rollout_ref.rollout.n)"),

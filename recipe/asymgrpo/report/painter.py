@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
 from recipe.asymgrpo.report.comparison import Curve, Measure, Report, band, smooth
+from recipe.asymgrpo.report.runs import Run
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")  # Okabe and Ito's
 
@@ -33,6 +35,12 @@ class Figure:
     png: bytes
 
 
+def _where_there_are_tokens(run: Run, key: str) -> Curve:
+    """A figure of the tokens of one sign is logged as 0 where there are none."""
+    share = run[f"{key.rpartition('/')[0]}/token_share"]
+    return {step: value for step, value in run[key].items() if share.get(step, 1)}
+
+
 class Painter:
     """Draws panels with matplotlib, one colour a method."""
 
@@ -46,7 +54,9 @@ class Painter:
         names = list(report.methods)
         self.colour = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
         self.dashes = {name: ("-", "--", ":", "-.")[i // len(COLOURS) % 4] for i, name in enumerate(names)}
-        plt.rcParams.update({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False})
+        plt.rcParams.update(
+            {"text.parse_math": False, "font.size": 10, "axes.spines.top": False, "axes.spines.right": False}
+        )
 
     def new(self, columns: int = 1, rows: int = 1, size: tuple[float, float] = (5.6, 3.5)) -> tuple[Any, Any]:
         return self.plt.subplots(rows, columns, figsize=size, constrained_layout=True, squeeze=False)
@@ -77,7 +87,8 @@ class Painter:
             color=colour,
             linewidth=2,
             marker=marker,
-            label=label or f"{method} ({len(curves)} seed{'s' * (len(curves) > 1)})",
+            # Labels that begin with an underscore are left out of a legend.
+            label=re.sub("^_", "\u200b_", label or f"{method} ({len(curves)} seed{'s' * (len(curves) > 1)})"),
         )
         if len(curves) > 1:
             # Two seeds have a very wide interval: it must not decide the scale.
@@ -121,7 +132,7 @@ class Painter:
         drawing, ((axis,),) = self.new()
         for method, runs in self.report.methods.items():
             for key, (style, label) in keys.items():
-                curves = [smooth(run[key], self.report.window) for run in runs]
+                curves = [smooth(_where_there_are_tokens(run, key), self.report.window) for run in runs]
                 self.lines(axis, method, curves, style, f"{method}, {label}")
         self.dress(axis, ylabel)
         axis.set_ylim(min(0, axis.dataLim.y0), max(axis.get_ylim()[1], 1e-3))

@@ -58,6 +58,13 @@ class Run:
         """Training steps; validation before the first one is step 0."""
         return sorted({step for key, curve in self.series.items() if not is_validation(key) for step in curve})
 
+    @property
+    def filtered(self) -> bool:
+        """Whether groups were left out before their figures were taken (DAPO)."""
+        return any(key.startswith("asymgrpo/kept/") for key in self.series) or bool(
+            (self.config or {}).get("algorithm.filter_groups.enable")
+        )
+
     def __getitem__(self, key: str) -> dict[int, float]:
         return self.series.get(key, {})
 
@@ -157,7 +164,7 @@ def _read(path: Path, logs: Sources) -> Run:
         {step: file for step, file in step_files(_dumps(path, name, config)).items() if step <= last}
         for name in ("validation", "rollouts")
     )
-    if "asymgrpo/none_solved" not in run.series and rollouts:
+    if rollouts and "asymgrpo/none_solved" not in run.series and not run.filtered:
         _from_rollouts(run, rollouts)
     return run
 

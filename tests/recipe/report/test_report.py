@@ -202,6 +202,37 @@ def test_running_training_and_nan(tmp_path, capsys):
     assert "nan" not in (tmp_path / "out" / "report.html").read_text().lower().split("base64", 1)[0]
 
 
+def test_kept_groups_are_not_shown_as_sampled_ones(tmp_path, capsys):
+    """With `filter_groups` the log has `asymgrpo/kept/...`, and verl's dumps the groups that were kept."""
+    kept = [record(step) for step in range(1, 5)]
+    for line in kept:
+        line["data"] = {key.replace("asymgrpo/", "asymgrpo/kept/"): value for key, value in line["data"].items()}
+    folder = write_run(tmp_path / "dapo-seed1", kept)
+    write_run(folder / "rollouts", [{"uid": f"a_{s}_0", "input": "x", "score": s % 2} for s in range(4)], "1.jsonl")
+    run = read_run(folder)
+    assert run.filtered
+    assert "asymgrpo/none_solved" not in run.series
+    assert main([str(folder), "--out", str(tmp_path / "report")]) == 0
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "of those that were kept the log has asymgrpo/kept/" in page
+    assert "No group figures in" not in page
+
+
+def test_a_sign_without_tokens_is_not_drawn_as_0(tmp_path):
+    from recipe.asymgrpo.report.painter import _where_there_are_tokens
+
+    shares = {"actor/negative/token_share": 0.0, "actor/negative/surprisal": 0.0, "actor/positive/token_share": 0.5}
+    run = read_run(write_run(tmp_path / "psr-seed1", [record(step, **shares) for step in (1, 2)]))
+    assert _where_there_are_tokens(run, "actor/negative/surprisal") == {}
+    assert _where_there_are_tokens(run, "actor/positive/surprisal") == {1: 0.5, 2: 0.5}
+
+
+@pytest.mark.parametrize("name", ["$x_{$", "_u"])
+def test_names_are_no_formulas(name, tmp_path):
+    paths = [write_run(tmp_path / one, [record(step) for step in (1, 2)]) for one in (f"{name}-seed1", "b-seed1")]
+    assert main([*map(str, paths), "--out", str(tmp_path / "report")]) == 0
+
+
 def test_paths_without_a_run(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert main([str(tmp_path / "empty"), str(tmp_path / "nowhere")]) == 1
