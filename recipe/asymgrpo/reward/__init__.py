@@ -73,7 +73,7 @@ def compute_score(
         pred = last_boxed(solution_str)
         verdict = _verifier.equal(str(ground_truth), pred)
         reason = verdict.reason
-        if reason == "equal value" and is_copied(pred, (extra_info or {}).get("question")):
+        if reason == "equal value" and is_copied(str(ground_truth), pred, (extra_info or {}).get("question")):
             reason = "copied from the question"
         equal = float(verdict.equal and reason == verdict.reason)
         return {

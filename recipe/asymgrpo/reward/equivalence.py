@@ -12,7 +12,7 @@ from typing import Any
 
 from recipe.asymgrpo.reward.earned import is_worked_out
 from recipe.asymgrpo.reward.measures import scalars, verdict
-from recipe.asymgrpo.reward.names import by_name, is_tuple, other_labels, several_labels
+from recipe.asymgrpo.reward.names import by_name, is_tuple, narrows, other_labels, several_labels
 from recipe.asymgrpo.reward.nodes import (
     Labelled,
     Many,
@@ -89,7 +89,9 @@ def compare_nodes(gold: Any, given: Any) -> str:
     """Why two nodes are equal or not."""
     if isinstance(given, Remark) or isinstance(gold, Remark):
         return _remarks(gold, given)
-    gold, given = by_name(gold), by_name(given)
+    if not (isinstance(gold, Labelled) and is_tuple(given)):  # its names stand in the order that is meant
+        gold = by_name(gold)
+    given = by_name(given)
     inner = given.node if isinstance(given, Labelled) else given
     if isinstance(gold, Relation) and (isinstance(inner, Region) or is_tuple(inner)):
         gold = solved(gold) or gold
@@ -164,9 +166,7 @@ def _remarks(gold: Any, given: Any) -> str:
         return "condition differs"
     # An equation or a choice changes what the answer is, and so does a condition that leaves one value.
     node = next(one.node for one in (gold, given) if isinstance(one, Remark))
-    node = node.node if isinstance(node, Labelled) else node
-    narrower = re.search(r"[<>]|\\(?:ne|ge|le|in|notin)(?![a-z])", re.sub(r"\\in\s*\\mathbb\{R\}", "", said))
-    if narrower and (isinstance(node, Region) or is_tuple(node)):  # fewer numbers than are there
+    if narrows(node, said):
         return "condition differs"
     if "=" in said or "«or»" in said or "«otherwise»" in said or "«even»" in said or "«odd»" in said:
         return "condition differs"

@@ -1,4 +1,4 @@
-"""Which of several answers is which: by their names, or by their order."""
+"""Which of several answers is which, by their names or by their order, and what is said of all of them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import re
 from string import ascii_lowercase
 from typing import Any
 
-from recipe.asymgrpo.reward.nodes import Labelled, Many
+from recipe.asymgrpo.reward.nodes import Labelled, Many, Region, Scalar
 
 _RUNS = {ascii_lowercase[i:j] for i in range(26) for j in range(i + 2, min(i + 5, 27))} | {"hk"}
+_RUNS -= {"mn", "st", "wxyz"}  # (n, m) and (x, y, z, w) are written as well
 
 
 def is_tuple(node: Any) -> bool:
@@ -35,6 +36,29 @@ def by_name(node: Any) -> Any:
     items = tuple(item for _, item in sorted(zip(names, inner.items, strict=True), key=lambda pair: pair[0]))
     ordered = Many(inner.kind, items)
     return Labelled(f"({','.join(sorted(names))})", ordered) if isinstance(node, Labelled) else ordered
+
+
+_BOUND = r"[<>]|\\(?:ne|ge|le)(?![a-z])"
+_NARROWER = re.compile(
+    _BOUND + r"|\\(?:in|notin)(?![a-z])|«(?:integers?|natural|primes?|positive|negative|nonnegative|rational)»"
+)
+
+
+def narrows(node: Any, said: str) -> bool:
+    """Whether a remark takes numbers out of a set of them: an interval, as such or as a pair, or a list."""
+    if isinstance(node, Labelled):
+        if node.label[0] == "(":
+            return False
+        node = node.node
+    said = re.sub(r"\\in\s*\\mathbb\{R\}", "", said)
+    if isinstance(node, Many):
+        numbers = all(isinstance(item, Scalar) and getattr(item.value, "is_number", False) for item in node.items)
+        if not numbers:
+            return False
+        if not is_tuple(node):
+            return re.search(_BOUND, said) is not None
+        return len(node.items) == 2 and _NARROWER.search(said) is not None
+    return isinstance(node, Region) and _NARROWER.search(said) is not None
 
 
 def several_labels(node: Many) -> bool:

@@ -42,7 +42,7 @@ _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "squared": 2, "cubed": 3}
 _NO_UNITS = frozenset(
     "is are was were be not no none if or and but to at than more less least most about over under below above beyond zero negative factorial plus minus wrong right correct incorrect "
     "maybe perhaps either neither only up down with without for where when th st nd rd half hundred thousand million billion trillion dozen "
-    "tens tenths hundredths thousandths thirds halves quarters fourths fifths lakh crore quadrillion inverse reciprocal root doubled tripled pi i e then so hence thus since because except remainder mod modulo base which that else otherwise does do has have false true error unknown impossible".split()
+    "tenths hundredths thousandths thirds halves fourths fifths lakh crore quadrillion inverse reciprocal root doubled tripled pi i e then so hence thus since because except remainder mod modulo base which that else otherwise does do has have false true error unknown impossible".split()
 )  # fmt: skip
 SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}
 _EMPTY = {"unit", "u"}

@@ -81,7 +81,9 @@ def test_a_second_candidate_beside_any_right_one_is_never_accepted(pool):
 
 def test_few_right_answers_are_refused():
     right = [pair for pair in PAIRS if pair["right"]]
-    assert sum("refused" in pair for pair in right) <= 0.01 * len(right)
+    policy = "a number is expected, and this is left to do"
+    assert sum(pair.get("refused", policy) != policy for pair in right) <= 0.005 * len(right)
+    assert sum("refused" in pair for pair in right) <= 0.015 * len(right)
 
 
 @pytest.mark.parametrize(
@@ -123,6 +125,10 @@ ASKED = "What is $(4 \\times 12)-(4+12)$, if $x = 5$ and $\\frac{8}{22}$ of $50\
         ("x^2-x-6", "(x-3)(x+2)", False),
         ("5", "x = 5", False),
         ("0.5", "50\\%", False),
+        ("x^2-x-6", "f(x)=(x+2)(x-3)", True),
+        ("x^2-x-6", "+(x+2)\\cdot(x−3),", True),
+        ("f(x)=(x+2)(x-3)", "(x+2)(x-3)", False),
+        ("8/22", "\\frac{8}{22}", False),
     ],
 )
 def test_a_formula_of_the_question_is_no_answer(gold, answer, copied):
