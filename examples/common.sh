@@ -67,7 +67,7 @@ begin() {
     RANKS=$((NNODES * NGPUS_PER_NODE)) # a checkpoint of verl's has a file for each, and no other number can read it
     # Not among them: steps, how often it validates and saves, and what only decides how fast it is.
     compare_settings "$RUN" METHOD SCALE DEVICE MODEL DATA TRAIN_SET VAL_SET SEED LR TRAIN_BATCH MINI_BATCH ROLLOUTS \
-        PROMPT_LENGTH RESPONSE_LENGTH VAL_SAMPLES RANKS
+        PROMPT_LENGTH RESPONSE_LENGTH VAL_SAMPLES RANKS LORA_RANK LORA_ALPHA
     is_installed latex2sympy2_extended \
         || die "no math-verify in $PYTHON, without which no wrong answer is told: $PYTHON -m pip install math-verify"
     [ -z "${RAY_ADDRESS:-}" ] || [ -n "$DRY_RUN" ] || check_cluster
@@ -132,10 +132,16 @@ if failed := [finding.text for finding in probe_nodes() if finding.status != OK]
 END
 }
 
+EVALUATION=(math500 olympiadbench aime24 aime25 amc23) # the paper's
+
 prepare_data() {
     ABSENT_OK=()
     local sets=()
-    [ "$TRAIN_SET $VAL_SET" = "train math500" ] || sets=(--sets "$TRAIN_SET" "$VAL_SET") # else all of the paper's
+    # Else all of the paper's. Those that it evaluates on come along: a training set is made without their questions.
+    [ "$TRAIN_SET $VAL_SET" = "train math500" ] || sets=(--sets "$TRAIN_SET" "$VAL_SET")
+    case " ${EVALUATION[*]} " in
+        *" $VAL_SET "*) [ ${#sets[@]} -eq 0 ] || sets=(--sets "$TRAIN_SET" "${EVALUATION[@]}") ;;
+    esac
     if [ "$SCALE" = tiny ]; then
         "$PYTHON" -m recipe.asymgrpo.data prepare --out "$DATA" --local "$TRAIN_SET=examples/tiny/train.jsonl" \
             --local "$VAL_SET=examples/tiny/math500.jsonl" > /dev/null
@@ -145,7 +151,7 @@ prepare_data() {
         check_paths DATA
         if [ -n "$DRY_RUN" ]; then
             ABSENT_OK=(--absent-ok "$DATA")
-        else
+        elif [ ! -e "$DATA/$TRAIN_SET.parquet" ] || [ ! -e "$DATA/$VAL_SET.parquet" ]; then # what is there stays
             "$PYTHON" -m recipe.asymgrpo.data prepare --out "$DATA" "${sets[@]}"
         fi
     elif [ -z "$DRY_RUN" ] && [ ! -e "$DATA/$TRAIN_SET.parquet" ]; then

@@ -14,14 +14,19 @@ repeated.
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that a checkout needs no installation
 
+from recipe.asymgrpo.data.files import sha256_of
 from recipe.asymgrpo.pass_at_k import Dump, describe, mean_pass_at_k
 from recipe.asymgrpo.report.runs import NoRunError, Run, read_run
 from verl_ext.hydra_text import quoted
@@ -29,6 +34,7 @@ from verl_ext.hydra_text import quoted
 # Sets -> responses to a problem: more where there are few problems.
 PASSES = {("math500", "olympiadbench"): 5, ("aime24", "aime25", "amc23"): 10}
 COLUMNS = [name for names in PASSES for name in names]
+MADE_OF = "made_of.json"
 CHOOSE_BY = re.compile(r"val-core/(?P<set>.+)/acc/mean@\d+")
 
 
@@ -49,8 +55,9 @@ def best_step(run: Run, steps: Sequence[int]) -> int:
         EvaluationError: none of them was validated.
     """
     sets = {key: found["set"] for key in sorted(run.series) if (found := CHOOSE_BY.fullmatch(key))}
+    # Several keys of a set: its VAL_SAMPLES was changed.
     keys = [key for key, name in sets.items() if name == "math500" or len(set(sets.values())) == 1]
-    accuracy = {step: run[keys[0]][step] for step in steps if step in run[keys[0]]} if keys else {}
+    accuracy = {step: run[key][step] for key in keys for step in steps if step in run[key]}
     if not accuracy:
         raise EvaluationError(
             "no val-core/math500/acc/mean@N, nor that of one other set, in the log for the checkpoints of steps "
@@ -87,13 +94,56 @@ def sets_of(run: Path) -> dict[tuple[str, ...], int]:
 def merged_model(run: Path, step: int) -> Path:
     """The checkpoint of a step as a Hugging Face model, made once; with LoRA, its adapter beside the base model."""
     target = run / "merged" / f"step_{step}"
-    if not (target / "config.json").is_file() or not any(target.glob("*.safetensors")):
+    half = target.with_name(f"{target.name}.writing")
+    if not (target / "config.json").is_file() or _newer(run, step, target / "config.json"):
+        for old in (half, target):
+            shutil.rmtree(old, ignore_errors=True)
         command = [sys.executable, "-m", "verl.model_merger", "merge", "--backend", "fsdp"]
         command += ["--local_dir", str(run / "checkpoints" / f"global_step_{step}" / "actor")]
-        command += ["--target_dir", str(target)]
+        command += ["--target_dir", str(half)]
         if subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode:
             raise EvaluationError(f"the checkpoint of step {step} could not be merged; verl's message is above")
+        half.replace(target)
     return target
+
+
+def _newer(run: Path, step: int, made: Path) -> bool:
+    """Whether the checkpoint of a step has been written again since this was made of it."""
+    checkpoint = run / "checkpoints" / f"global_step_{step}" / "actor" / "fsdp_config.json"
+    return checkpoint.is_file() and checkpoint.stat().st_mtime > made.stat().st_mtime
+
+
+def finished(results: Path) -> list[Path]:
+    """The dumps of the passes that ended well: verl writes them line by line."""
+    return sorted(path for path in results.glob("*/0.jsonl") if (path.parent / "done.json").is_file())
+
+
+def done_with(folder: Path, made_of: dict[str, Any]) -> bool:
+    """Whether a pass has ended well with these settings.
+
+    Raises:
+        EvaluationError: it has with others.
+    """
+    if folder / "0.jsonl" not in finished(folder.parent):
+        return False
+    note = folder / MADE_OF
+    before = json.loads(note.read_text()) if note.is_file() else made_of
+    if changed := [name for name in made_of if before.get(name) != made_of[name]]:
+        raise EvaluationError(
+            f"{folder} was evaluated with other {' and '.join(changed)}; to do it again, remove that folder"
+        )
+    return True
+
+
+def left_out(folder: Path, data: Path, names: Sequence[str]) -> str | None:
+    """How many problems verl has not generated for, in words: it drops prompts that are too long."""
+    import pyarrow.parquet as pq
+
+    rows = sum(pq.ParquetFile(data / f"{name}.parquet").metadata.num_rows for name in names)
+    there = sum(Dump(folder / "0.jsonl").groups.values())
+    if there >= rows:
+        return None
+    return f"{rows - there} of {rows} problems were left out: their prompts are longer than data.max_prompt_length"
 
 
 def model_overrides(merged: Path) -> list[str]:
@@ -133,12 +183,19 @@ def evaluate(run: Path, step: int | None, data: Path, extra: Sequence[str]) -> P
     model = model_overrides(merged_model(run, step)) if step else []
     for names, n in passes.items():
         folder = results / "+".join(names)
-        if (folder / "0.jsonl").is_file():
+        sums = {name: sha256_of(data / f"{name}.parquet") for name in names}
+        made_of = {"responses to a problem": n, "overrides": list(extra), "problems": sums}
+        stale = (folder / "done.json").is_file() and _newer(run, step, folder / "done.json")
+        if not stale and done_with(folder, made_of):
             continue
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in (folder / "done.json", folder / "0.jsonl"):
+            old.unlink(missing_ok=True)
+        (folder / MADE_OF).write_text(json.dumps(made_of) + "\n")
         print(f"step {step}, {', '.join(names)}: {n} responses to each problem", flush=True)
         files = ",".join(quoted(data / f"{name}.parquet") for name in names)
         command = [sys.executable, "-m", "verl_ext.watch", "--end-with-parent", "--run", str(folder), "--steps", "1"]
-        command += ["--stall", "7200", "--max-probs-diff", "2", "--"]
+        command += ["--stall", os.environ.get("STALL", "7200"), "--max-probs-diff", "2", "--"]
         command += [sys.executable, "-m", "verl.trainer.main_ppo", *settings, *model]
         command += [
             f"data.val_files=[{files}]",
@@ -159,13 +216,15 @@ def evaluate(run: Path, step: int | None, data: Path, extra: Sequence[str]) -> P
             raise EvaluationError(f"verl ended with {code}; its log: {folder / 'train.log'}")
         if not (folder / "0.jsonl").is_file():
             raise EvaluationError(f"verl wrote no generations to {folder}; its log: {folder / 'train.log'}")
+        if words := left_out(folder, data, names):
+            print(words, flush=True)
     return results
 
 
 def accuracies(results: Path) -> dict[str, float]:
     """Set -> mean accuracy of one response, of the dumps in a folder."""
     found: dict[str, float] = {}
-    for file in sorted(results.glob("*/0.jsonl")):
+    for file in finished(results):
         for name, groups in Dump(file).sets.items():
             value = mean_pass_at_k(groups, 1)
             if value is not None:
@@ -215,7 +274,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         for run in options.runs:
             results = evaluate(run, options.step, options.data, arguments[split + 1 :])
-            for file in sorted(results.glob("*/0.jsonl")):
+            for file in finished(results):
                 print("\n".join(describe(Dump(file))))
     except (EvaluationError, NoRunError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

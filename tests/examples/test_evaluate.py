@@ -4,9 +4,13 @@ import importlib.util
 import json
 import os
 import shutil
+import subprocess
 import sys
+import time
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -87,6 +91,87 @@ def dump(folder: Path, sets: dict[str, list[int]], n: int) -> None:
                 for sample in range(n):
                     row = {"input": f"{name}{problem}", "score": float(sample < c), "set": name}
                     file.write(json.dumps({**row, "uid": f"{name}{problem}_{sample}_0"}) + "\n")
+    (folder / "done.json").write_text("{}")
+
+
+def verl_in_its_place(monkeypatch, lines=10, done=True):
+    """Merges and generates as verl does; `calls` has what was started."""
+    calls = []
+
+    def start(command, **_):
+        calls.append("merge" if "verl.model_merger" in command else "generate")
+        if calls[-1] == "merge":
+            target = Path(command[command.index("--target_dir") + 1])
+            target.mkdir(parents=True)
+            (target / "config.json").write_text("{}")
+            return subprocess.CompletedProcess(command, 0 if done else 1)
+        folder = Path(command[command.index("--run") + 1])
+        with (folder / "0.jsonl").open("w") as file:
+            for problem in range(lines):
+                file.write(json.dumps({"uid": f"{problem}_0_0", "input": "x", "score": 1.0, "set": "math500"}) + "\n")
+        if done:
+            (folder / "done.json").write_text("{}")
+        return subprocess.CompletedProcess(command, 0 if done else 1)
+
+    monkeypatch.setattr(evaluate.subprocess, "run", start)
+    return calls
+
+
+@pytest.fixture
+def evaluated(tmp_path):
+    """A run that can be evaluated, and its data: two problems."""
+    run = make_run(tmp_path / "run", {10: 0.9}, [10])
+    (run / "hydra" / ".hydra").mkdir(parents=True)
+    (run / "hydra" / ".hydra" / "overrides.yaml").write_text("- a=1\n")
+    (tmp_path / "data").mkdir()
+    pq.write_table(pa.table({"data_source": ["math500"] * 2}), tmp_path / "data" / "math500.parquet")
+    return [str(run), "--data", str(tmp_path / "data")]
+
+
+def test_an_interrupted_evaluation_is_no_finished_one(evaluated, monkeypatch, capsys):
+    calls = verl_in_its_place(monkeypatch, lines=1, done=False)
+    assert evaluate.main(evaluated) == 1  # the merge
+    assert evaluate.main(evaluated) == 1
+    assert calls == ["merge", "merge"]
+    verl_in_its_place(monkeypatch)
+    assert evaluate.main(evaluated) == 0
+    run = Path(evaluated[0])
+    (run / "evaluation" / "step_10" / "math500" / "done.json").unlink()  # killed while verl wrote
+    assert evaluate.table([run]).splitlines()[2].startswith("| run | 10 |  |")
+    calls = verl_in_its_place(monkeypatch, lines=1)
+    assert evaluate.main(evaluated) == 0
+    assert calls == ["generate"]
+    assert "1 of 2 problems were left out" in capsys.readouterr().out
+    assert evaluate.main(evaluated) == 0
+    assert calls == ["generate"]
+
+
+def test_an_evaluation_with_other_settings_is_another_one(evaluated, monkeypatch, capsys):
+    calls = verl_in_its_place(monkeypatch)
+    assert evaluate.main(evaluated) == 0
+    assert evaluate.main([*evaluated, "--", "actor_rollout_ref.rollout.val_kwargs.n=64"]) == 1
+    assert "was evaluated with other overrides" in capsys.readouterr().err
+    pq.write_table(pa.table({"data_source": ["math500"] * 3}), Path(evaluated[2]) / "math500.parquet")
+    assert evaluate.main(evaluated) == 1
+    assert "was evaluated with other problems" in capsys.readouterr().err
+    assert calls == ["merge", "generate"]
+
+
+def test_a_checkpoint_that_was_written_again_is_merged_and_evaluated_again(evaluated, monkeypatch):
+    calls = verl_in_its_place(monkeypatch)
+    assert evaluate.main(evaluated) == 0
+    checkpoint = Path(evaluated[0]) / "checkpoints" / "global_step_10" / "actor" / "fsdp_config.json"
+    later = time.time() + 60
+    os.utime(checkpoint, (later, later))
+    assert evaluate.main(evaluated) == 0
+    assert calls == ["merge", "generate"] * 2
+
+
+def test_of_another_number_of_samples_the_best_is_taken_as_well(tmp_path):
+    run = make_run(tmp_path / "run", {10: 0.7}, [10, 20])
+    with (run / "metrics-001.jsonl").open("w") as file:
+        file.write('{"step": 20, "data": {"val-core/math500/acc/mean@10": 0.6}}\n')
+    assert evaluate.best_step(evaluate.read_run(run), [10, 20]) == 10
 
 
 def test_table(tmp_path, capsys):

@@ -79,7 +79,11 @@ def read_local(path: Path) -> Collection[Row]:
             return ParquetRows(path)
         except Exception as error:
             raise DataError(f"--local {path}: not a parquet file ({error})") from error
-    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        remedy = f"iconv -f cp1252 -t utf-8 {path.name}, or whatever its encoding is"
+        raise DataError(f"--local {path}: not UTF-8 at byte {error.start}: {remedy}") from error
     if path.suffix == ".csv":
         return [dict(row) for row in csv.DictReader(io.StringIO(text, newline=""))]
     if text.lstrip().startswith("["):

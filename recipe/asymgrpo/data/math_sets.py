@@ -11,15 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from recipe.asymgrpo.data.files import DataError, read_local, sha256_of, write_parquet, write_text
-from recipe.asymgrpo.data.rows import Rejected, columns_of, math_rows, question_key
+from recipe.asymgrpo.data.rows import Rejected, columns_of, loose_key, math_rows, question_key
 from recipe.asymgrpo.data.sources import PAPER, SETS, Source, chosen
 
 MANIFEST = "manifest.json"
 REJECTED = "rejected.jsonl"
 
 
-def fetch(source: Source) -> tuple[Collection[Mapping[str, Any]], str]:
+def fetch(source: Source, revision: str | None = None) -> tuple[Collection[Mapping[str, Any]], str]:
     """Rows and revision (commit) of a set on the hub, which keeps what it has downloaded in its own cache.
+
+    Args:
+        revision: the commit; the newest where it is None.
 
     Raises:
         DataError: it cannot be reached or read.
@@ -30,7 +33,10 @@ def fetch(source: Source) -> tuple[Collection[Mapping[str, Any]], str]:
     except ModuleNotFoundError as error:
         raise DataError(f"{error.name} is missing: pip install datasets, or use --local") from error
     try:
-        revision = None if Path(source.repo).is_dir() else HfApi().dataset_info(source.repo).sha
+        if Path(source.repo).is_dir():
+            revision = None
+        elif revision is None:
+            revision = HfApi().dataset_info(source.repo).sha
         table = load_dataset(source.repo, source.config, split=source.split, revision=revision)
     except Exception as error:
         cause = str(error).strip().splitlines() or [""]
@@ -116,7 +122,10 @@ def _evaluation(manifest: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _prepare_one(name: str, file: Path | None, out: Path, manifest: dict[str, Any], force: bool) -> None:
-    """Make a set, unless it is there already, and put it into the manifest."""
+    """Make a set, unless it is there already, and put it into the manifest.
+
+    What is there of a file or of a commit of the hub is not replaced by what the hub has today, unless `force` says so.
+    """
     import pyarrow.parquet as pq
 
     sets, source = manifest["sets"], SETS[name]
@@ -128,17 +137,25 @@ def _prepare_one(name: str, file: Path | None, out: Path, manifest: dict[str, An
         origin["without"] = _evaluation(manifest)
         for other in origin["without"]:
             info = pq.read_table(_there(out / f"{other}.parquet"), columns=["extra_info"]).to_pylist()
-            taken |= {question_key(row["extra_info"]["question"]) for row in info}
+            questions = [row["extra_info"]["question"] for row in info]
+            taken |= {key(question) for question in questions for key in (question_key, loose_key)}
     target = out / f"{name}.parquet"
     entry = sets.get(name, {})
-    same = all(entry.get(key) == value for key, value in origin.items())
+    of_file = not file and not force and "source_sha256" in entry
+    same = all(entry.get(key) == value for key, value in origin.items() if not of_file or key == "without")
     if not force and same and target.is_file() and sha256_of(target) == entry.get("sha256"):
         return
+    if of_file:
+        raise DataError(
+            f"{target} was made of {entry['source']}, and has changed or was made with other evaluation sets beside "
+            f"it: prepare it again with --local {name}=FILE, or with --force from the hub"
+        )
     raw: Collection[Mapping[str, Any]]
     if file:
         raw = read_local(file)
     else:
-        raw, origin["revision"] = fetch(source)
+        known = entry.get("revision") if not force and entry.get("source") == source.repo else None
+        raw, origin["revision"] = fetch(source, None if known == "local" else known)
     rows, rejected = math_rows(name, raw, taken)
     if not rows:
         raise DataError(

@@ -84,7 +84,7 @@ def chain_sum_entries(level: Level, count: int, seed: int) -> list[dict[str, Any
     """`count` reasoning-gym entries of one level, all different in their question text.
 
     Raises:
-        ValueError: fewer than `count` different problems exist at this level.
+        ValueError: fewer than `count` different problems exist at this level, or turn up.
     """
     if count > level.distinct:
         raise ValueError(
@@ -97,8 +97,9 @@ def chain_sum_entries(level: Level, count: int, seed: int) -> list[dict[str, Any
         "min_digits": level.digits,
         "max_digits": level.digits,
     }
-    entries = _distinct_entries("chain_sum", level, seed, config, key=lambda entry: entry["question"])
-    return list(itertools.islice(entries, count))
+    return _first(
+        count, level, _distinct_entries("chain_sum", level, seed, config, key=lambda entry: entry["question"])
+    )
 
 
 def countdown_entries(level: Level, count: int, seed: int) -> list[dict[str, Any]]:

@@ -107,6 +107,16 @@ def question_key(question: str) -> str:
     return re.sub(r" ?([^\w\s]) ?", r"\1", " ".join(text.split()))
 
 
+_SPACING = re.compile(r"\\(?:left|right|q?quad|displaystyle|text|mathrm|[dl]?dots|cdots)(?![a-z])|\\[,;:! \[\]()]")
+
+
+def loose_key(question: str) -> str:
+    """What two copies of a question have in common: its letters, digits and operators. For leaving evaluation questions
+    out of a training set, where one too many costs nothing."""
+    text = re.sub(r"\\[dtc]frac", r"\\frac", unicodedata.normalize("NFKC", question))
+    return "~" + re.sub(r"[^\w+*/^=<>|\\-]|_", "", _SPACING.sub("", text)).casefold()
+
+
 def math_rows(name: str, raw_rows: Iterable[Mapping[str, Any]], taken: set[str]) -> tuple[list[Row], list[Rejected]]:
     """Raw rows of a set in verl's layout, in their order.
 
@@ -115,7 +125,7 @@ def math_rows(name: str, raw_rows: Iterable[Mapping[str, Any]], taken: set[str])
             ``val-core/<name>/acc/mean@N`` (the training set's is ``math``).
         raw_rows: with the columns of the set, or with ``problem`` or ``question``, and ``answer``, ``final_answer`` or
             a ``solution`` with a box.
-        taken: keys (`question_key`) of questions that must not occur in this set.
+        taken: keys (`question_key`, `loose_key`) of questions that must not occur in this set.
 
     Returns:
         The rows, and what was rejected: no question, no answer, an instruction that is not known, the same question
@@ -142,7 +152,7 @@ def math_rows(name: str, raw_rows: Iterable[Mapping[str, Any]], taken: set[str])
             reason = "no answer"
         elif key in answers:
             reason = "the same question twice" if answers[key] == answer else "the same question with another answer"
-        elif key in taken:
+        elif key in taken or (taken and loose_key(text) in taken):
             reason = "in an evaluation set"
         if reason is not None:
             rejected.append(Rejected(name, number, reason, text[:200]))

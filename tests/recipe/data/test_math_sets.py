@@ -19,6 +19,7 @@ from recipe.asymgrpo.data import (
     read_local,
     sha256_of,
 )
+from recipe.asymgrpo.data.rows import loose_key, math_rows
 from recipe.asymgrpo.reward import compute_score
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -162,7 +163,7 @@ def hub(tmp_path, monkeypatch):
         sets[name] = replace(source, repo=str(folder), rows=1)
     real = data.fetch
 
-    def fetch(source):
+    def fetch(source, revision=None):
         calls.append(source.repo)
         return real(source)
 
@@ -197,6 +198,53 @@ def test_all_sets_of_the_hub(hub, tmp_path, capsys):
     hub.clear()
     assert main(["prepare", "--out", str(tmp_path / "out")]) == 0
     assert [Path(repo).name for repo in hub] == ["aime25"]
+
+
+def test_what_was_made_of_a_file_is_not_replaced_by_the_hub(hub, tmp_path, capsys):
+    out, file = tmp_path / "out", tmp_path / "mine.jsonl"
+    file.write_text(json.dumps({"problem": "What is 6 + 7?", "answer": "13"}) + "\n")
+    local = ["--local", f"train={file}", "--local", f"math500={file.with_name('other.jsonl')}"]
+    file.with_name("other.jsonl").write_text(json.dumps({"problem": "What is 6 + 8?", "answer": "14"}) + "\n")
+    assert main(["prepare", "--out", str(out), *local]) == 0
+    assert main(["prepare", "--out", str(out), "--sets", "train", "math500"]) == 0
+    assert hub == []
+    assert rows_of(out / "train.parquet")[0]["reward_model"]["ground_truth"] == "13"
+    assert main(["prepare", "--out", str(out), "--sets", "aime24"]) == 0  # another set beside it
+    assert main(["prepare", "--out", str(out), "--sets", "train"]) == 2
+    assert "prepare it again with --local train=FILE" in capsys.readouterr().err
+    assert main(["prepare", "--out", str(out), "--sets", "train", "--force"]) == 0
+    assert rows_of(out / "train.parquet")[0]["reward_model"]["ground_truth"] == "2"
+
+
+def test_a_set_is_made_again_of_the_commit_that_it_was_made_of(monkeypatch, tmp_path):
+    asked = []
+
+    def fetch(source, revision=None):
+        asked.append(revision)
+        return [{"problem": "What is 1+1?", "answer": "2"}], revision or "today"
+
+    monkeypatch.setattr(math_sets, "fetch", fetch)
+    for force in (False, False, True):
+        data.prepare(tmp_path, sets=["math500"], force=force)
+        (tmp_path / "math500.parquet").unlink()
+    assert asked == [None, "today", None]
+
+
+def test_a_copy_in_other_spelling_is_left_out_of_the_training_set():
+    """As the one that stands in MATH and, in other LaTeX, in OlympiadBench."""
+    one = "If $a$ and $b$ are roots of $a^{3}-15 a^{2}=0$, compute $a+b$."
+    copy = r"If $a$ and $b$ are roots of \[a^{3}-15\,a^{2}=0,\] compute $a+b.$"
+    raw = [{"problem": copy, "solution": r"\boxed{15}"}, {"problem": "What is $1+1$?", "solution": r"\boxed{2}"}]
+    rows, rejected = math_rows("train", raw, {question_key(one), loose_key(one)})
+    assert [row.reason for row in rejected] == ["in an evaluation set"]
+    assert len(rows) == 1
+    assert loose_key("$x^2-1$") != loose_key("$x^2+1$")
+
+
+def test_a_file_in_another_encoding_is_named(tmp_path, capsys):
+    (tmp_path / "a.csv").write_bytes("problem,answer\nWhat is 6 \xb0C?,6\n".encode("cp1252"))
+    assert main(["prepare", "--out", str(tmp_path / "out"), "--local", f"math500={tmp_path / 'a.csv'}"]) == 2
+    assert "not UTF-8 at byte 25: iconv -f cp1252" in capsys.readouterr().err
 
 
 def test_what_the_hub_should_have():
