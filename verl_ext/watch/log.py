@@ -1,7 +1,9 @@
-"""What a log of verl says of a run that went wrong."""
+"""What verl writes: its metrics as they come, and what its log says of a run that went wrong."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -94,3 +96,34 @@ def dead_actor(lines: Iterable[str]) -> str:
     about = dict(line.strip().split(": ", 1) for line in lines if ": " in line)
     name = about.get("class_name", "").rpartition(".")[2]
     return f" ({name}, pid {about.get('pid', 'unknown')})" if name else ""
+
+
+class Tail:
+    """The complete lines that are added to a file, as they come; it need not exist yet."""
+
+    def __init__(self, path: Path, offset: int = 0):
+        self.path, self._offset = path, offset
+
+    def lines(self) -> list[bytes]:
+        if not self.path.exists():
+            return []
+        with self.path.open("rb") as file:
+            file.seek(self._offset)
+            new = file.read()
+        complete = new[: new.rfind(b"\n") + 1]
+        self._offset += len(complete)
+        return complete.splitlines()
+
+
+class MetricsTail(Tail):
+    """The records that verl's file logger adds to one JSON-lines file, as they come."""
+
+    def read(self) -> list[dict]:
+        """Without what is no record: a full disk cuts a line, and the next one is written behind it."""
+        found = []
+        for line in self.lines():
+            with contextlib.suppress(ValueError):
+                record = json.loads(line)
+                if isinstance(record, dict) and isinstance(record.get("step"), int) and "data" in record:
+                    found.append(record)
+        return found

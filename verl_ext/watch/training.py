@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import math
 import os
 import signal
@@ -20,7 +19,7 @@ from tqdm import tqdm
 
 from verl_ext.hydra_text import quoted
 from verl_ext.watch.checkpoint import RunError, check_checkpoint
-from verl_ext.watch.log import cause_in_log, last_seen
+from verl_ext.watch.log import MetricsTail, Tail, cause_in_log, last_seen
 
 # Rollout and trainer compute the same probabilities in float32; a difference means that vLLM has stale weights.
 MAX_PROBS_DIFF = 1e-3
@@ -46,37 +45,6 @@ def interrupt(*_: Any) -> None:
     for number in INTERRUPTS:
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
-
-
-class Tail:
-    """The complete lines that are added to a file, as they come; it need not exist yet."""
-
-    def __init__(self, path: Path, offset: int = 0):
-        self.path, self._offset = path, offset
-
-    def lines(self) -> list[bytes]:
-        if not self.path.exists():
-            return []
-        with self.path.open("rb") as file:
-            file.seek(self._offset)
-            new = file.read()
-        complete = new[: new.rfind(b"\n") + 1]
-        self._offset += len(complete)
-        return complete.splitlines()
-
-
-class MetricsTail(Tail):
-    """The records that verl's file logger adds to one JSON-lines file, as they come."""
-
-    def read(self) -> list[dict]:
-        """Without what is no record: a full disk cuts a line, and the next one is written behind it."""
-        found = []
-        for line in self.lines():
-            with contextlib.suppress(ValueError):
-                record = json.loads(line)
-                if isinstance(record, dict) and isinstance(record.get("step"), int) and "data" in record:
-                    found.append(record)
-        return found
 
 
 def cluster_variables(env: Mapping[str, str]) -> list[str]:
