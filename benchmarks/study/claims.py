@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 
+from benchmarks.study.control import SAME_STEP_SIZES, TASK
 from benchmarks.study.experiments import LONG_TASKS, OTHER_TASKS, TASKS, Result
 from benchmarks.study.measures import (
     TASK_NAMES,
@@ -112,12 +113,9 @@ def comparison_places(study: Study, method: str, other: str) -> list[tuple[str, 
     return found
 
 
-SAME_STEP_SIZES = (2e-4, 4e-4)  # GRPO's best and AsymGRPO's, of the long runs on countdown
-
-
 def at_the_same_step_size(study: Study) -> list[Finding]:
     """AsymGRPO minus GRPO at the best step size of either, in the long runs on countdown."""
-    group, task = "control_robust", "countdown"
+    group, task = "control_robust", TASK
     return [
         Finding(
             f"AsymGRPO minus GRPO, pass@{k}",

@@ -39,6 +39,7 @@ TASK = "countdown"  # of the groups with one task
 BEST, BEST_LONGER = 6, 2
 LONGER = {TASK: 800}
 STEP_SIZES = (1e-4, 2e-4, 4e-4, 8e-4, 1.6e-3)
+SAME_STEP_SIZES = (2e-4, 4e-4)  # of them, GRPO's best and AsymGRPO's in the long runs
 HELD_TASK, HELD_STEPS, HELD_FLOOR = "chain_sum", 60, "0.6"
 HELD_RATES = (4e-4, 1e-3)  # the quickstart's, and a careless one
 TEMPERATURES = (0.6, 1.3)  # of evaluation, beside 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Collection
 
+from benchmarks.study.control import SAME_STEP_SIZES, TASK
 from benchmarks.study.experiments import (
     LARGE_TASK,
     LONG_STEPS,
@@ -154,13 +155,18 @@ def headline_table(study: Study) -> str:
 
 
 def _beside_grpo(study: Study) -> str:
-    """What AsymGRPO adds to GRPO on each task, in words."""
-    parts = []
-    for task in reversed(TASKS):
+    """What AsymGRPO adds to GRPO on each task, at the best step size of each, and at the same one."""
+    lines = ["AsymGRPO minus GRPO, paired by seed, mean [95 % interval]:"]
+    own = [("long_final", task, None) for task in (*reversed(TASKS), *OTHER_TASKS)]
+    same = [("control_robust", TASK, lr) for lr in SAME_STEP_SIZES]
+    rows = []
+    for group, task, lr in (*own[:1], *same, *own[1:]):
         try:
-            found = {k: study.difference("long_final", "asymgrpo", "grpo", task, pass_at(k)) for k in (1, 8, 32)}
+            found = [study.difference(group, "asymgrpo", "grpo", task, pass_at(k), lr) for k in (1, 8, 32)]
         except Incomplete:
             continue
-        words = ", ".join(f"pass@{k} {estimate.text(sign=True)}" for k, estimate in found.items())
-        parts.append(f"{TASK_NAMES[task]} {words} ({found[1].seeds} seeds)")
-    return f"AsymGRPO minus GRPO, paired by seed, mean [95 % interval]: {'; '.join(parts)}."
+        rates = [next(iter(study.runs(group, m, task, lr).values()))["lr"] for m in ("asymgrpo", "grpo")]
+        words = " and ".join(f"{rate:g}" for rate in dict.fromkeys(rates))
+        cells = [estimate.text(sign=True) for estimate in found]
+        rows.append([TASK_NAMES[task], words, str(found[0].seeds), *cells])
+    return "\n\n".join([*lines, table(("", "lr", "seeds", "pass@1", "pass@8", "pass@32"), rows)])
