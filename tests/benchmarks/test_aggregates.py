@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks.study import aggregates, claims, figures, long_tables
+from benchmarks.study import aggregates, claims, control, figures, long_tables
 from benchmarks.study.experiments import TASKS, Incomplete
 from benchmarks.study.measures import Study
 from benchmarks.study.methods import LONG_METHODS
@@ -149,5 +149,22 @@ def test_readmes_table_says_what_asymgrpo_adds():
     ]
     shown = long_tables.headline_table(Study(planted_rows))
     assert "6 seeds, test prompts" in shown
-    assert "countdown pass@1 +0.040 [+0.040, +0.040], pass@8 +0.040" in shown
-    assert shown.endswith("pass@32 +0.040 [+0.040, +0.040] (5 seeds).")
+    gain = " | ".join(["+0.040 [+0.040, +0.040]"] * 3)
+    assert [line for line in shown.splitlines() if gain in line] == [
+        f"| countdown | 0.0004 | 6 | {gain} |",
+        f"| sums | 0.0004 | 5 | {gain} |",
+    ]
+    robust = [
+        finished(method, "countdown", seed, value + seed / 1000)
+        | {"group": "control_robust", "lr": lr, "config_hash": f"{method} {seed} {lr}"}
+        for method, value in {"grpo": 0.5, "asymgrpo": 0.51}.items()
+        for lr in control.STEP_SIZES
+        for seed in range(11, 16)
+    ]
+    both = long_tables.headline_table(Study([*planted_rows, *robust])).splitlines()
+    (first, second) = (line for line in both if line.endswith("+0.010 [+0.010, +0.010] |"))
+    assert first.startswith("| countdown | 0.0002 | 5 |")
+    assert second.startswith("| countdown | 0.0004 | 5 |")
+    found = claims.at_the_same_step_size(Study(robust))
+    assert [finding.estimate.mean for finding in found] == [pytest.approx(0.01)] * 4
+    assert claims.at_the_same_step_size(Study(planted_rows)) == []
