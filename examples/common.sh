@@ -136,12 +136,9 @@ EVALUATION=(math500 olympiadbench aime24 aime25 amc23) # the paper's
 
 prepare_data() {
     ABSENT_OK=()
-    local sets=()
-    # Else all of the paper's. Those that it evaluates on come along: a training set is made without their questions.
-    [ "$TRAIN_SET $VAL_SET" = "train math500" ] || sets=(--sets "$TRAIN_SET" "$VAL_SET")
-    case " ${EVALUATION[*]} " in
-        *" $VAL_SET "*) [ ${#sets[@]} -eq 0 ] || sets=(--sets "$TRAIN_SET" "${EVALUATION[@]}") ;;
-    esac
+    local sets=(--sets "$TRAIN_SET" "$VAL_SET")
+    # The paper's come together: a training set is made without the questions of those that it is evaluated on.
+    [[ " ${EVALUATION[*]} " != *" $VAL_SET "* ]] || sets=(--sets "$TRAIN_SET" "${EVALUATION[@]}")
     if [ "$SCALE" = tiny ]; then
         "$PYTHON" -m recipe.asymgrpo.data prepare --out "$DATA" --local "$TRAIN_SET=examples/tiny/train.jsonl" \
             --local "$VAL_SET=examples/tiny/math500.jsonl" > /dev/null

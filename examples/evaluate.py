@@ -114,8 +114,13 @@ def _newer(run: Path, step: int, made: Path) -> bool:
 
 
 def finished(results: Path) -> list[Path]:
-    """The dumps of the passes that ended well: verl writes them line by line."""
-    return sorted(path for path in results.glob("*/0.jsonl") if (path.parent / "done.json").is_file())
+    """The dumps of the passes that ended well."""
+    return sorted(folder / "0.jsonl" for folder in results.glob("*") if has_finished(folder))
+
+
+def has_finished(folder: Path) -> bool:
+    """Whether a pass has ended well; verl writes its dump line by line, so it alone may be cut off."""
+    return (folder / "0.jsonl").is_file() and (folder / "done.json").is_file()
 
 
 def done_with(folder: Path, made_of: dict[str, Any]) -> bool:
@@ -124,7 +129,7 @@ def done_with(folder: Path, made_of: dict[str, Any]) -> bool:
     Raises:
         EvaluationError: it has with others.
     """
-    if folder / "0.jsonl" not in finished(folder.parent):
+    if not has_finished(folder):
         return False
     note = folder / MADE_OF
     before = json.loads(note.read_text()) if note.is_file() else made_of
@@ -185,7 +190,7 @@ def evaluate(run: Path, step: int | None, data: Path, extra: Sequence[str]) -> P
         folder = results / "+".join(names)
         sums = {name: sha256_of(data / f"{name}.parquet") for name in names}
         made_of = {"responses to a problem": n, "overrides": list(extra), "problems": sums}
-        stale = (folder / "done.json").is_file() and _newer(run, step, folder / "done.json")
+        stale = has_finished(folder) and _newer(run, step, folder / "done.json")
         if not stale and done_with(folder, made_of):
             continue
         folder.mkdir(parents=True, exist_ok=True)

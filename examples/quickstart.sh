@@ -84,7 +84,7 @@ timed "base model: $BASE"
 
 if [ -z "$SEED" ]; then
     SEED=1
-    while has_finished "$RUNS/$NAME-seed$SEED" 1; do SEED=$((SEED + 1)); done
+    while [ -e "$RUNS/$NAME-seed$SEED/done.json" ]; do SEED=$((SEED + 1)); done
 fi
 RUN=$RUNS/$NAME-seed$SEED
 

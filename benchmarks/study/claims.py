@@ -124,7 +124,7 @@ def at_the_same_step_size(study: Study) -> list[Finding]:
             1,
         )
         for lr, k in itertools.product(SAME_STEP_SIZES, (1, 32))
-        if study.runs(group, "asymgrpo", task, lr).keys() & study.runs(group, "grpo", task, lr).keys()
+        if study.paired(group, "asymgrpo", "grpo", task, lr)
     ]
 
 

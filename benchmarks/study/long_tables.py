@@ -156,7 +156,6 @@ def headline_table(study: Study) -> str:
 
 def _beside_grpo(study: Study) -> str:
     """What AsymGRPO adds to GRPO on each task, at the best step size of each, and at the same one."""
-    lines = ["AsymGRPO minus GRPO, paired by seed, mean [95 % interval]:"]
     own = [("long_final", task, None) for task in (*reversed(TASKS), *OTHER_TASKS)]
     same = [("control_robust", TASK, lr) for lr in SAME_STEP_SIZES]
     rows = []
@@ -169,4 +168,5 @@ def _beside_grpo(study: Study) -> str:
         words = " and ".join(f"{rate:g}" for rate in dict.fromkeys(rates))
         cells = [estimate.text(sign=True) for estimate in found]
         rows.append([TASK_NAMES[task], words, str(found[0].seeds), *cells])
-    return "\n\n".join([*lines, table(("", "lr", "seeds", "pass@1", "pass@8", "pass@32"), rows)])
+    shown = table(("", "lr", "seeds", "pass@1", "pass@8", "pass@32"), rows)
+    return f"AsymGRPO minus GRPO, paired by seed, mean [95 % interval]:\n\n{shown}"

@@ -98,11 +98,12 @@ class Study:
     ) -> Estimate:
         """`method` minus `other`, paired by seed: a seed has the same order of prompts in both."""
         a, b = self.runs(group, method, task, lr), self.runs(group, other, task, lr)
-        return Estimate.of([measure(a[seed]) - measure(b[seed]) for seed in sorted(a.keys() & b.keys())])
+        seeds = self.paired(group, method, other, task, lr)
+        return Estimate.of([measure(a[seed]) - measure(b[seed]) for seed in seeds])
 
-    def paired(self, group: str, method: str, other: str, task: str) -> list[int]:
+    def paired(self, group: str, method: str, other: str, task: str, lr: float | None = None) -> list[int]:
         """The seeds that both methods have."""
-        return sorted(self.runs(group, method, task).keys() & self.runs(group, other, task).keys())
+        return sorted(self.runs(group, method, task, lr).keys() & self.runs(group, other, task, lr).keys())
 
 
 def _cell(row: Result) -> tuple[str, str, str, float]:

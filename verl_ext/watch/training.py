@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -136,29 +136,25 @@ def locked(run: Path) -> Iterator[int]:
 
 
 @contextlib.contextmanager
+def handled_by(handler: Any, numbers: Iterable[int] = INTERRUPTS) -> Iterator[None]:
+    """Inside, these signals have another handler."""
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, own in before.items():
+            signal.signal(number, own)
+
+
+@contextlib.contextmanager
 def interrupts_held_back() -> Iterator[None]:
     """An interrupt that comes inside is raised at the end: while a process is started nobody could stop it yet."""
     came: list[int] = []
     caught = [number for number in INTERRUPTS if callable(signal.getsignal(number))]
-    before = {number: signal.signal(number, lambda number, _frame: came.append(number)) for number in caught}
-    try:
+    with handled_by(lambda number, _frame: came.append(number), caught):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
     if came:
         raise KeyboardInterrupt
-
-
-@contextlib.contextmanager
-def interrupts_ignored() -> Iterator[None]:
-    """While processes are stopped, which takes half a minute at most."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in INTERRUPTS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def watch(
@@ -231,7 +227,7 @@ def watch(
             bar.close()  # fails where nobody reads what we write any more
         finally:
             if process is not None:
-                with interrupts_ignored():
+                with handled_by(signal.SIG_IGN):  # for half a minute at most
                     with contextlib.suppress(psutil.Error):  # it has ended
                         members.update(root.children(recursive=True))
                     stop(process, members)

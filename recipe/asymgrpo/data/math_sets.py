@@ -142,7 +142,7 @@ def _prepare_one(name: str, file: Path | None, out: Path, manifest: dict[str, An
     target = out / f"{name}.parquet"
     entry = sets.get(name, {})
     of_file = not file and not force and "source_sha256" in entry
-    same = all(entry.get(key) == value for key, value in origin.items() if not of_file or key == "without")
+    same = all(entry.get(key) == origin.get(key) for key in (("without",) if of_file else origin))
     if not force and same and target.is_file() and sha256_of(target) == entry.get("sha256"):
         return
     if of_file:
@@ -155,7 +155,7 @@ def _prepare_one(name: str, file: Path | None, out: Path, manifest: dict[str, An
         raw = read_local(file)
     else:
         known = entry.get("revision") if not force and entry.get("source") == source.repo else None
-        raw, origin["revision"] = fetch(source, None if known == "local" else known)
+        raw, origin["revision"] = fetch(source, known)
     rows, rejected = math_rows(name, raw, taken)
     if not rows:
         raise DataError(

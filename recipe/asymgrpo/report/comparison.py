@@ -193,7 +193,7 @@ class Report:
             ("validation accuracy", r"val-core/", "set trainer.test_freq"),
             (
                 "group figures",
-                r"asymgrpo/none_solved",
+                r"asymgrpo/(?:kept/)?none_solved",
                 f"{ours} (its preset grpo is GRPO), or trainer.rollout_data_dir",
             ),
             ("advantages by sign", r"asymgrpo/adv_mass_positive", ours),
@@ -203,18 +203,13 @@ class Report:
         )
         lines = []
         for what, pattern, remedy in wants:
-            without = [
-                run.name
-                for run in self.runs
-                if not any(re.match(pattern, key) for key in run.series)
-                and not (run.filtered and pattern == "asymgrpo/none_solved")
-            ]
+            without = [run.name for run in self.runs if not any(re.match(pattern, key) for key in run.series)]
             if without:
                 names = "all runs" if len(without) == len(self.runs) else ", ".join(without)
                 lines.append(f"No {what} in {names}: {remedy}.")
-        if filtered := [run.name for run in self.runs if run.filtered]:
+        if kept := [run.name for run in self.runs if run["asymgrpo/kept/none_solved"]]:
             what = "groups were filtered (algorithm.filter_groups), and of those that were kept the log has"
-            lines.append(f"No group figures of what was sampled in {', '.join(filtered)}: {what} asymgrpo/kept/....")
+            lines.append(f"No group figures of what was sampled in {', '.join(kept)}: {what} asymgrpo/kept/....")
         families = (
             (self.accuracies(), "they were validated otherwise (data.val_files, val_kwargs.n or the reward function)"),
             (self.pass_measures(), "their groups have other sizes (actor_rollout_ref.rollout.n)"),

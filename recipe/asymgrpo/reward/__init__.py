@@ -72,16 +72,15 @@ def compute_score(
     if not data_source.startswith(PREFIX):
         pred = last_boxed(solution_str)
         verdict = _verifier.equal(str(ground_truth), pred)
-        reason = verdict.reason
-        if reason == "equal value" and is_copied(str(ground_truth), pred, (extra_info or {}).get("question")):
-            reason = "copied from the question"
-        equal = float(verdict.equal and reason == verdict.reason)
+        question = (extra_info or {}).get("question")
+        copied = verdict.reason == "equal value" and is_copied(str(ground_truth), pred, question)
+        equal = float(verdict.equal and not copied)
         return {
             "score": equal,
             "acc": equal,
             "pred": pred[:MAX_ANSWER_CHARS],
             "gave_up": float(verdict.gave_up),
-            "why": reason,
+            "why": "copied from the question" if copied else verdict.reason,
             "set": data_source,
         }
     return procedural.score(data_source, solution_str, ground_truth, extra_info or {})

@@ -229,8 +229,6 @@ def _collections(gold: Any, given: Any) -> str:
     kinds = {gold.kind, given.kind}
     if is_tuple(gold) and given.either:
         return "different kind"
-    if several_labels(gold) != several_labels(given):
-        gold, given = by_name(gold), by_name(given)
     if gold.dots != given.dots:
         return "different value"
     if "ratio" in kinds:

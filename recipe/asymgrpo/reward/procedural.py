@@ -20,9 +20,8 @@ TASKS = ("chain_sum", "countdown", "quantum_lock")
 """Those of `recipe.asymgrpo.data`. Scorers of others run a response as a program, take hours for a power of powers, or
 are satisfied with the question written back."""
 # Its scorer evaluates the answer as a program (sympy's parse_expr): only the four operations may reach it, no power and
-# no long number; and of the two that the prompt in words allows, only they.
+# no long number; and of them, where the prompt in words allows two, only these.
 _EXPRESSION = re.compile(r"(?!.*(?:\*\s*\*|/\s*/|[0-9]{10}))[0-9 +\-*/()]{0,128}")
-_SUM = re.compile(r"[0-9 +\-()]{0,128}")
 # Imports are serialised: verl scores responses on a thread pool.
 _import_lock = threading.Lock()
 
@@ -39,8 +38,8 @@ def score(data_source: str, response: Any, ground_truth: str, info: Mapping[str,
     scorer = _scorer(data_source.removeprefix(PREFIX))
     answer = extract_answer(response, numeric=NUMBER.fullmatch(str(ground_truth)) is not None)
     correct, why = 0.0, "not arithmetic"
-    chat = info.get("prompt_style") == "chat"
-    if data_source != COUNTDOWN or (_EXPRESSION.fullmatch(answer) and (not chat or _SUM.fullmatch(answer))):
+    not_allowed = set("*/") if info.get("prompt_style") == "chat" else set()
+    if data_source != COUNTDOWN or (_EXPRESSION.fullmatch(answer) and not not_allowed & set(answer)):
         metadata = info.get("metadata") or {}
         entry = {
             "question": info.get("question", ""),

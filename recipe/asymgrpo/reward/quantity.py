@@ -67,8 +67,9 @@ def quantity(text: str, log_base: str) -> Scalar | Words:
         start = None
     if start is not None and closing_depth(text[: start.start()]) == 0:
         head, tail = text[: start.start()].strip(), text[start.start() :].replace("\\$", "«dollar»").strip()
-        rate = unit is not None and re.match(r"«per»|/", tail) is not None  # $26 per week
-        after = unit if rate and read_unit(tail) is not None else read_unit(tail)
+        after = read_unit(tail)
+        if unit is not None and after is not None and re.match(r"«per»|/", tail):  # $26 per week
+            after = unit
         if not head or after is None or (unit is not None and unit != after):
             if re.fullmatch(r"(?:«[^»]*»|[\d.:'()!?%\s-])+", text):
                 return words_of(text)

@@ -163,9 +163,7 @@ def _consistent(first: Any, other: Any) -> bool:
 
 
 def _inequalities(parts: list[str], signs: list[str], read: Reader) -> Any:
-    if (region := _of_size(parts, signs, read)) is not None:
-        return region
-    variables = [place for place, part in enumerate(parts) if is_name(part)]
+    variables = [place for place, part in enumerate(parts) if is_name(part) and not _is_size(part)]
     directions = {_INEQUALITY[sign][0] for sign in signs}
     if len(directions) > 1:
         raise NotRead("inequalities in both directions")
@@ -191,32 +189,16 @@ def _inequalities(parts: list[str], signs: list[str], read: Reader) -> Any:
         nodes, signs = nodes[::-1], [{">": "<", "\\ge": "\\le"}[sign] for sign in signs[::-1]]
     if len(nodes) == 2:
         found = Relation(signs[0], nodes[0], nodes[1])
-        alone = any(is_variable(part.removeprefix("-")) for part in parts)  # -x < 5; more would be left to do
+        # -x < 5, |x| < 5; more would be left to do.
+        alone = any(_is_size(part) or is_variable(part.removeprefix("-")) for part in parts)
         return (solved(found) if alone else None) or found
     return Relation(" ".join(signs), Many("tuple", tuple(nodes)), Many("tuple", ()))
 
 
-def _of_size(parts: list[str], signs: list[str], read: Reader) -> Labelled | None:
-    r"""``|x - a| < b`` for a real variable and a number b; z and w are complex."""
-    place = next((number for number, part in enumerate(parts) if re.fullmatch(r"\|[^|]+\|", part)), None)
-    if len(parts) != 2 or place is None or not is_variable(parts[place][1:-1]) or re.search("[zw]", parts[place]):
-        return None
-    inner, bound = parts[place][1:-1], read(parts[1 - place])
-    if not (
-        isinstance(bound, Scalar) and bound.value is not None and bound.value.is_number and bound.value.is_positive
-    ):
-        return None
-    direction, closed = _INEQUALITY[signs[0]]
-    within = (direction == "<") == (place == 0)
-    sign = "\\le" if closed else "<"
-    low, high = f"-({parts[1 - place]})", parts[1 - place]
-    sides = ([low, inner], [inner, high]) if within else ([inner, low], [high, inner])
-    first, second = (relation(side, [sign], read) for side in sides)
-    if not all(isinstance(node, Labelled) and isinstance(node.node, Region) for node in (first, second)):
-        return None
-    regions = [first.node, second.node]
-    whole = intersect(*regions) if within else union([i for region in regions for i in region.intervals])
-    return Labelled(first.label, whole) if first.label == second.label else None
+def _is_size(text: str) -> bool:
+    """Whether it is the absolute value of a real variable; z and w are complex, and their absolute value is a name."""
+    found = re.fullmatch(r"\|([^|]+)\|", text)
+    return found is not None and is_variable(found[1]) and not re.search("[zw]", text)
 
 
 def solved(relation: Relation) -> Labelled | None:
