@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import numpy as np
 
 from benchmarks.study.experiments import TASKS, Incomplete, Result
-from benchmarks.study.measures import LEAST_SEEDS, Estimate, Study, pass_at
+from benchmarks.study.measures import LEAST_SEEDS, Estimate, Study, holm, pass_at
 from benchmarks.study.methods import LABELS, LONG_METHODS
 from benchmarks.study.tables import table
 
@@ -101,21 +101,12 @@ def permutation_p(differences: Sequence[np.ndarray]) -> float:
     return float((1 + (abs(means) >= observed - 1e-12).sum()) / (1 + RESAMPLES))
 
 
-def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Holm's step-down correction, by name."""
-    corrected, largest = {}, 0.0
-    for place, name in enumerate(sorted(p_values, key=p_values.__getitem__)):
-        largest = max(largest, min(1.0, (len(p_values) - place) * p_values[name]))
-        corrected[name] = largest
-    return corrected
-
-
 def compared(pairs: Sequence[tuple[Sequence[str], Sequence[float]]]) -> list[list[str]]:
     """Rows of a table, from what stands first in them and the paired differences by seed: their mean with its interval,
     the number of seeds, and p corrected for the number of these rows."""
-    p_values = holm({str(place): permutation_p([np.array(values)]) for place, (_, values) in enumerate(pairs)})
+    p_values = holm({place: permutation_p([np.array(values)]) for place, (_, values) in enumerate(pairs)})
     return [
-        [*cells, Estimate.of(values).text(sign=True), str(len(values)), f"{p_values[str(place)]:.3f}"]
+        [*cells, Estimate.of(values).text(sign=True), str(len(values)), f"{p_values[place]:.3f}"]
         for place, (cells, values) in enumerate(pairs)
     ]
 

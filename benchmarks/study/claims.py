@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 from benchmarks.study.control import SAME_STEP_SIZES, TASK
-from benchmarks.study.experiments import LONG_TASKS, OTHER_TASKS, TASKS, Result
+from benchmarks.study.experiments import OTHER_TASKS, TASKS, Result
 from benchmarks.study.measures import (
+    COMPARED,
     TASK_NAMES,
     WINDOW,
     Estimate,
@@ -18,9 +19,11 @@ from benchmarks.study.measures import (
     accuracy,
     at_end,
     coefficient_effect,
+    comparison_places,
     correlation,
     every,
     gap_by_p,
+    holm,
     last_quarter,
     pass_at,
     plane_by,
@@ -43,6 +46,11 @@ class Finding:
     estimate: Estimate
     expected: int  # the sign that the claim gives it; 0: no more than NEGLIGIBLE below 0
     digits: int = 3
+
+    @property
+    def p(self) -> float:
+        """Two-sided, of no difference; of a loss of NEGLIGIBLE where the claim says that there is none."""
+        return self.estimate.p(-NEGLIGIBLE if self.expected == 0 else 0.0)
 
     @property
     def verdict(self) -> str:
@@ -70,6 +78,11 @@ class Claim:
         return self.find()
 
     @property
+    def p_values(self) -> list[float]:
+        """Of the findings, corrected for their number by Holm."""
+        return list(holm(dict(enumerate(finding.p for finding in self.findings))).values())
+
+    @property
     def verdict(self) -> str:
         """Of all findings: what they agree on, else `mixed`."""
         verdicts = {finding.verdict for finding in self.findings}
@@ -89,28 +102,6 @@ def threshold_of(study: Study, group: str, task: str) -> float:
     return study.estimate(
         group, "grpo", task, lambda row: statistics.fmean(row["curve"][-(WINDOW if every(row) == 1 else 2) :])
     ).mean
-
-
-COMPARED = {
-    "final": "light",
-    "long_final": "light, five times as many steps",
-    "verl": "verl",
-}
-"""Groups in which two methods are compared by seed, and how: each method at its own best step size for that length."""
-
-
-def comparison_places(study: Study, method: str, other: str) -> list[tuple[str, str, str]]:
-    """(group, task, words) of the comparisons of two methods, wherever both have run; the words name their step sizes
-    where those differ."""
-    found = []
-    for group, task in itertools.product(COMPARED, LONG_TASKS):
-        if (group == "final" and task in TASKS) or study.paired(group, method, other, task):
-            rates = [{row["lr"] for row in study.runs(group, name, task).values()} for name in (method, other)]
-            words = f"{TASK_NAMES[task]}, {COMPARED[group]}"
-            if rates[0] != rates[1]:
-                words += f", lr {' and '.join(f'{min(lr):g}' for lr in rates if lr)}"
-            found.append((group, task, words))
-    return found
 
 
 def at_the_same_step_size(study: Study) -> list[Finding]:

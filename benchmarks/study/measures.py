@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from benchmarks.study.control import ON_FRESH
-from benchmarks.study.experiments import BETAS, COEFFICIENTS, FEW, LONG_FINALS, Incomplete, Result, settled
+from benchmarks.study.experiments import (
+    BETAS,
+    COEFFICIENTS,
+    FEW,
+    LONG_FINALS,
+    LONG_TASKS,
+    TASKS,
+    Incomplete,
+    Result,
+    settled,
+)
 from benchmarks.study.methods import LONG_METHODS, METHODS
 from recipe.asymgrpo.report.comparison import interval, smooth, student
 
 LEAST_SEEDS = len(FEW)
 SEED_BY_SEED = (*LONG_FINALS, *ON_FRESH)
+Name = TypeVar("Name", str, int)
 WINDOW = 5  # steps a training figure is averaged over
 DEFINITIONS = LONG_METHODS | METHODS
 TASK_NAMES = {"chain_sum": "sums", "countdown": "countdown", "quantum_lock": "quantum lock"}
+COMPARED = {
+    "final": "light",
+    "long_final": "light, five times as many steps",
+    "verl": "verl",
+}
+"""Groups in which two methods are compared by seed, and how: each method at its own best step size for that length."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +61,43 @@ class Estimate:
         mean, half = statistics.fmean(values), interval(values) if len(values) > 1 else 0.0
         return cls(mean, mean - half, mean + half, len(values))
 
+    def p(self, null: float = 0.0) -> float:
+        """Two-sided p of the mean's being `null`, of the same Student's t as the interval; 1 for one seed."""
+        half, distance = (self.high - self.low) / 2, abs(self.mean - null)
+        if self.seeds < 2 or half == 0:
+            return float(self.seeds < 2 or distance == 0)
+        return student_p(distance / half * student(self.seeds - 1), self.seeds - 1)
+
     def text(self, digits: int = 3, sign: bool = False) -> str:
         form = f"{'+' if sign else ''}.{digits}f"
         return f"{self.mean:{form}} [{self.low:{form}}, {self.high:{form}}]"
+
+
+def student_p(t: float, freedom: int) -> float:
+    """Two-sided tail of Student's t: P(|T| >= t), t >= 0, in closed form for whole degrees of freedom."""
+    angle = math.atan(t / math.sqrt(freedom))
+    term, total = 1.0, 0.0
+    if freedom % 2:
+        if freedom > 1:
+            term = math.cos(angle)
+            total = term
+            for k in range(3, freedom - 1, 2):
+                term *= (k - 1) / k * math.cos(angle) ** 2
+                total += term
+        return 1 - 2 / math.pi * (angle + math.sin(angle) * total)
+    for k in range(2, freedom + 1, 2):
+        total += term
+        term *= (k - 1) / k * math.cos(angle) ** 2
+    return 1 - math.sin(angle) * total
+
+
+def holm(p_values: Mapping[Name, float]) -> dict[Name, float]:
+    """Holm's step-down correction, by name."""
+    corrected, largest = dict.fromkeys(p_values, 0.0), 0.0
+    for place, name in enumerate(sorted(p_values, key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - place) * p_values[name]))
+        corrected[name] = largest
+    return corrected
 
 
 def welch(a: Sequence[float], b: Sequence[float]) -> Estimate:
@@ -109,6 +162,20 @@ class Study:
 def _cell(row: Result) -> tuple[str, str, str, float]:
     """What has seeds: some groups run a method at several step sizes."""
     return row["group"], row["method"], row["task"], row["lr"]
+
+
+def comparison_places(study: Study, method: str, other: str) -> list[tuple[str, str, str]]:
+    """(group, task, words) of the comparisons of two methods, wherever both have run; the words name their step sizes
+    where those differ."""
+    found = []
+    for group, task in itertools.product(COMPARED, LONG_TASKS):
+        if (group == "final" and task in TASKS) or study.paired(group, method, other, task):
+            rates = [{row["lr"] for row in study.runs(group, name, task).values()} for name in (method, other)]
+            words = f"{TASK_NAMES[task]}, {COMPARED[group]}"
+            if rates[0] != rates[1]:
+                words += f", lr {' and '.join(f'{min(lr):g}' for lr in rates if lr)}"
+            found.append((group, task, words))
+    return found
 
 
 def accuracy(row: Result) -> float:

@@ -64,14 +64,16 @@ def claims_table(study: Study) -> str:
     for claim in claims(study):
         title = f"**({claim.letter})** {claim.text}"
         try:
-            rows.append([title, "", "", "", f"**{claim.verdict}**"])
+            rows.append([title, "", "", "", "", f"**{claim.verdict}**"])
         except Incomplete as error:
-            rows.append([title, "", "", "", f"*not complete: {error}*"])
+            rows.append([title, "", "", "", "", f"*not complete: {error}*"])
             continue
-        for finding in claim.findings:
+        for finding, p in zip(claim.findings, claim.p_values, strict=True):
             estimate = finding.estimate.text(finding.digits, sign=True)
-            rows.append([finding.what, finding.where, estimate, str(finding.estimate.seeds), finding.verdict])
-    return table(("claim", "task, engine", "mean [95 % interval]", "seeds", "verdict"), rows)
+            rows.append(
+                [finding.what, finding.where, estimate, str(finding.estimate.seeds), f"{p:.3f}", finding.verdict]
+            )
+    return table(("claim", "task, engine", "mean [95 % interval]", "seeds", "p, Holm", "verdict"), rows)
 
 
 def methods_table(study: Study, group: str, task: str) -> str:

@@ -1,14 +1,17 @@
 """Statistics over tasks and seeds: closed forms, and that planted effects are found and none are made up."""
 
+import itertools
 import math
+import statistics
 
 import numpy as np
 import pytest
 
-from benchmarks.study import aggregates, claims, control, figures, long_tables
+from benchmarks.study import aggregates, claims, control, experiments, figures, long_tables, measures
 from benchmarks.study.experiments import TASKS, Incomplete
-from benchmarks.study.measures import Study
+from benchmarks.study.measures import Estimate, Study
 from benchmarks.study.methods import LONG_METHODS
+from recipe.asymgrpo.report.comparison import STUDENT
 
 
 def scores(*by_task):
@@ -140,13 +143,54 @@ def test_synergy_is_against_the_better_of_the_two():
         assert finding.verdict == "not supported"
 
 
+def test_p_of_an_estimate_is_that_of_its_interval():
+    for freedom, quantile in enumerate(STUDENT, 1):
+        assert measures.student_p(quantile, freedom) == pytest.approx(0.05, abs=1e-4)
+        assert measures.student_p(0.0, freedom) == 1
+    assert measures.student_p(1.0, 1) == pytest.approx(0.5)  # Cauchy
+    assert measures.student_p(2.0, 4) == pytest.approx(0.11612, abs=1e-5)  # R: 2 * pt(-2, 4)
+    assert measures.student_p(3.0, 9) == pytest.approx(0.01496, abs=1e-5)
+    values = [0.01, 0.02, 0.03, 0.035, 0.012]
+    estimate = Estimate.of(values)
+    statistic = statistics.fmean(values) / (statistics.stdev(values) / math.sqrt(5))
+    assert estimate.p() == pytest.approx(measures.student_p(statistic, 4), rel=1e-3)
+    assert estimate.p(estimate.low) == pytest.approx(0.05, abs=1e-4)
+    assert Estimate.of([0.1, 0.1]).p() == 0
+    assert Estimate.of([0.0, 0.0]).p() == 1
+    assert Estimate.of([0.1]).p() == 1
+
+
+def test_a_claims_findings_are_corrected_for_their_number():
+    def finding(mean: float, expected: int) -> claims.Finding:
+        return claims.Finding("", "", Estimate(mean, mean - 0.02, mean + 0.02, 10), expected)
+
+    one = claims.Claim("x", "", lambda: [finding(0.02, 1)])
+    assert one.p_values == [pytest.approx(0.05, abs=1e-3)]
+    three = claims.Claim("x", "", lambda: [finding(0.02, 1), finding(0.04, -1), finding(0.0, 1)])
+    assert three.p_values == [pytest.approx(0.1, abs=1e-3), pytest.approx(3 * finding(0.04, 1).p), 1]
+    assert finding(0.01, 0).p == pytest.approx(finding(0.02, 1).p)  # "does not hurt": against a loss of 0.01
+
+
 def test_readmes_table_says_what_asymgrpo_adds():
+    others = {"pos_only": 0.48, "grpo_clip_higher": 0.47}
     planted_rows = [
         finished(method, task, seed, value + seed / 1000)
-        for method, value in {"grpo": 0.5, "asymgrpo": 0.54, "modulated_0.3": 0.52, "maxrl": 0.51}.items()
+        for method, value in {"grpo": 0.5, "asymgrpo": 0.54, "modulated_0.3": 0.52, "maxrl": 0.51, **others}.items()
         for task in TASKS
         for seed in range(11, 17 if task == "countdown" else 16)
     ]
+    best = experiments.LONG_LEARNING_RATES[2]
+    grid = [
+        row
+        | {"group": "long_grid", "lr": lr, "seed": seed, "config_hash": f"{row['method']} {lr} {seed} grid"}
+        | ({} if lr == best else {"val_acc": 0.1, "pass_at": {"1": 0.1, "8": 0.1, "32": 0.1}})
+        for row in planted_rows
+        if row["method"] in others and row["task"] == "countdown"
+        for seed, lr in itertools.product((1, 2, 3), experiments.LONG_LEARNING_RATES)
+    ]
+    last_column = long_tables.headline_table(Study([*planted_rows, *grid])).splitlines()[2:5]
+    assert last_column[0].endswith("| MaxRL, lr 0.0004 | Pos-only, lr 0.0004 |")
+    assert last_column[2].endswith("| 0.523 | 0.493 |")
     shown = long_tables.headline_table(Study(planted_rows))
     assert "6 seeds, test prompts" in shown
     gain = " | ".join(["+0.040 [+0.040, +0.040]"] * 3)
