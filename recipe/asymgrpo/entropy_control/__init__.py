@@ -46,13 +46,22 @@ def mean_entropy(log_probs: Tensor, mask: Tensor, entropies: Tensor | None = Non
         mask: (B, T) bool.
         entropies: (B, T) of the tokens' distributions, in nats.
     """
+    from recipe.asymgrpo.entropy_control.ways import blocks
+
     values, sign = (log_probs, -1.0) if entropies is None else (entropies, 1.0)
-    count = int(mask.sum())
-    total = float(values.where(mask, 0.0).float().sum(-1).double().sum())
-    if not math.isfinite(total):  # rare, and several passes more
-        mask = mask & values.isfinite()
-        count, total = int(mask.sum()), float(values.where(mask, 0.0).float().sum(-1).double().sum())
+    count, total = 0, 0.0
+    for rows in blocks(values):
+        own, block = mask[rows], values[rows]
+        found = _sum(block, own)
+        if not math.isfinite(found):  # rare, and several passes more
+            own = own & block.isfinite()
+            found = _sum(block, own)
+        count, total = count + int(own.sum()), total + found
     return sign * total / count if count else None
+
+
+def _sum(values: Tensor, mask: Tensor) -> float:
+    return float(values.where(mask, 0.0).float().sum(-1).double().sum())
 
 
 def control(

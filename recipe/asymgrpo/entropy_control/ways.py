@@ -8,7 +8,7 @@ they are, by all but `filter`, which looks at no token.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -52,25 +52,27 @@ class Rows:
         return Rows(self.advantages[rows], self.log_probs[rows], self.mask[rows], entropies)
 
 
+def blocks(values: Tensor) -> Iterator[slice]:
+    """Rows of (B, T), some at a time, so that what is computed in between stays in the processor's cache."""
+    at_once = max(1, VALUES_AT_ONCE // max(values.shape[1], 1))
+    for start in range(0, len(values), at_once):
+        yield slice(start, start + at_once)
+
+
 @torch.no_grad()
 def apply(config: EntropyControlConfig, value: float, batch: Rows) -> tuple[Tensor, float]:
-    """New (B, T) advantages, and of those that changed the share that `modulation_cap` would let change no further.
-
-    Some rows at a time, so that what is in between stays in the processor's cache.
-    """
+    """New (B, T) advantages, and of those that changed the share that `modulation_cap` would let change no further."""
     way, bounded = APPLY[config.way], WAYS[config.way].channels
     if way is weights:  # its authors' mean is over the likely tokens only, those of the whole batch
         value *= max(float(batch.mask.sum()), 1.0) / max(float(batch.likely.sum()), 1.0)
     changed, moved, capped = torch.empty_like(batch.advantages), 0, 0
-    rows_at_once = max(1, VALUES_AT_ONCE // max(batch.advantages.shape[1], 1))
-    for start in range(0, len(changed), rows_at_once):
-        part = slice(start, start + rows_at_once)
+    for part in blocks(changed):
         rows = batch[part]
         changed[part] = after = way(config, value, rows)
         if bounded:
             change = (after - rows.advantages).abs_()
             moved += int(change.count_nonzero())
-            capped += int((change > rows.advantages.abs() * (config.modulation_cap * (1 - 1e-3))).sum())
+            capped += int((change > rows.advantages.abs() * (config.modulation_cap * (1 - 1e-3))).count_nonzero())
     return changed, capped / moved if moved else 0.0
 
 
