@@ -92,6 +92,7 @@ def careless(study: Study) -> str:
     parts: list[Part] = [
         ("pass@1 / @8 / @32 on the test prompts (seeds):", control_tables.robust_table),
         ("", partial(figures.shown, name="control_robust")),
+        ("Mean over these step sizes, paired by seed:", control_tables.untuned_table),
         ("Entropy bonuses that are too large, at GRPO's own step size:", control_tables.explosion_table),
     ]
     return joined(study, "### At a careless step size or bonus", parts)

@@ -205,6 +205,26 @@ def reached_table(study: Study) -> str:
     return table(("", *(f"floor {floor}" for floor in CHANNEL_FLOORS)), rows)
 
 
+def untuned_table(study: Study) -> str:
+    """What each adds in the mean over all step sizes, as one who does not tune would meet them. Paired by seed; p by
+    Holm over the rows of a k."""
+    asked = [(method, method.split("_")[0]) for method in ROBUST if method not in BASES]
+    asked += [("asymgrpo", "grpo"), ("asymgrpo_successes_0.5", "grpo_successes_0.5")]
+    rows = []
+    for k in (1, 32):
+        measure, pairs = pass_at(k), []
+        for method, other in asked:
+            a, b = ([study.runs("control_robust", name, TASK, lr) for lr in STEP_SIZES] for name in (method, other))
+            seeds = sorted(set.intersection(*(set(runs) for runs in (*a, *b))))
+            values = [statistics.fmean(measure(x[s]) - measure(y[s]) for x, y in zip(a, b, strict=True)) for s in seeds]
+            if values:
+                pairs.append(([f"{LABELS[method]} minus {LABELS[other]}", f"pass@{k}"], values))
+        rows += aggregates.compared(pairs)
+    if not rows:
+        raise Incomplete("no two methods at every step size: run.sh --only control_robust")
+    return table(("", "", "difference", "seeds", "p, Holm"), rows)
+
+
 def explosion_table(study: Study) -> str:
     """Entropy bonuses that are too large, with a ceiling and without."""
     rows = []

@@ -263,6 +263,12 @@ def test_tables_show_what_is_there(results):
     assert "| GRPO + entropy bonus 0.1, ceiling 1 | 3 |" in page
     (line,) = (line for line in page.splitlines() if line.startswith("| GRPO | 0.6"))
     assert line.endswith("0.200 / 0.900 / 0.950 (10) | 0.400 |")
+    # 0.1 and 0.4 at two of the five step sizes.
+    assert "\n| AsymGRPO minus GRPO | pass@1 | +0.100 [+0.100, +0.100] | 10 | 0.0" in page
+    assert "\n| AsymGRPO, successes 0.5 minus GRPO, successes 0.5 | pass@1 | +0.000 [+0.000, +0.000] | 10 | 1.0" in page
+    assert page.count(" | pass@32 | +0.000 [+0.000, +0.000] | 10 | 1.0") == 6
+    halved = [row for row in rows if row["lr"] < 1.6e-3 or row["method"] != "grpo"]  # not at every step size
+    assert "minus GRPO |" not in control_tables.untuned_table(Study(halved))
 
 
 def test_figures_are_drawn_where_there_are_runs(results, tmp_path):
