@@ -86,10 +86,6 @@ def plan(config: Any, absent_ok: Path | None = None) -> list[tuple[str, str]]:
         if algorithm.use_kl_in_reward and knobs.success_key is None:
             penalty = "algorithm.use_kl_in_reward=True: a success is told by a sum that has the KL penalty in it; "
             lines.append(("warning", penalty + "actor_rollout_ref.actor.use_kl_loss=True leaves the reward as it is"))
-        if n < 2 and not constant(knobs):
-            raise PlanError(
-                f"actor_rollout_ref.rollout.n={n}: preset {knobs.preset} compares responses of a prompt, at least 2"
-            )
         if n < 2:
             lines.append(("warning", f"actor_rollout_ref.rollout.n={n}: of one response p is 0 or 1"))
         curve = ", ".join(f"{key} {value:g}" for key, value in sorted(knobs.curve_knobs.items()))
@@ -167,17 +163,6 @@ def plan(config: Any, absent_ok: Path | None = None) -> list[tuple[str, str]]:
     name = f"{trainer.project_name}/{trainer.experiment_name}"
     lines.append(("run", f"{trainer.total_training_steps} steps of {name}; checkpoints in {trainer.default_local_dir}"))
     return lines
-
-
-def constant(knobs: Any) -> bool:
-    """Whether a success and a failure get the same advantages whatever their group's accuracy: then one response to a
-    prompt is enough."""
-    import torch
-
-    from recipe.asymgrpo.curves import curves
-
-    f, g = curves(knobs, torch.arange(9), torch.full((9,), 8))
-    return bool((f[1:] == f[1]).all() and (g[:-1] == g[0]).all())
 
 
 def memory_floor(config: Any, model: Model, shards: int, tensor: int, micro_tokens: int) -> str:

@@ -39,19 +39,12 @@ def check(config: Any) -> None:
             :class:`recipe.asymgrpo.loss_config.EntropyModulatedLossConfig` and
             :class:`recipe.asymgrpo.entropy_control.EntropyControlConfig`.
     """
-    from recipe.asymgrpo.config import PATH, AsymGRPOConfig, ConfigError
     from recipe.asymgrpo.entropy_control import EntropyControlConfig
 
     worker = config.get("actor_rollout_ref") or {}
+    control = EntropyControlConfig.from_algorithm(config.algorithm)  # what two knobs contradict comes before numbers
     if config.algorithm.adv_estimator == "asym_grpo":
-        pass_k = AsymGRPOConfig.from_algorithm(config.algorithm).curve_knobs.get("pass_k", 0)
-        rollouts = (worker.get("rollout") or {}).get("n")
-        if rollouts is not None and pass_k > rollouts:
-            raise ConfigError(
-                f"{PATH}.pass_k={pass_k} needs groups of at least {pass_k} responses, but "
-                f"actor_rollout_ref.rollout.n={rollouts}. Raise n or lower pass_k."
-            )
-    control = EntropyControlConfig.from_algorithm(config.algorithm)
+        check_rollouts(config)
     if control is not None:
         check_entropy_control(control, config)
     if config.algorithm.adv_estimator == "asym_grpo" or control is not None:
@@ -60,6 +53,36 @@ def check(config: Any) -> None:
     if policy_loss.get("loss_mode") == "entropy_modulated":
         check_policy_loss(policy_loss)
         check_bypass(config)
+
+
+def check_rollouts(config: Any) -> None:
+    """Refuse groups that are too small for the preset to learn from."""
+    from recipe.asymgrpo.config import PATH, AsymGRPOConfig, ConfigError
+
+    knobs = AsymGRPOConfig.from_algorithm(config.algorithm)
+    pass_k = knobs.curve_knobs.get("pass_k", 0)
+    rollouts = ((config.get("actor_rollout_ref") or {}).get("rollout") or {}).get("n")
+    if rollouts is not None and pass_k > rollouts:
+        raise ConfigError(
+            f"{PATH}.pass_k={pass_k} needs groups of at least {pass_k} responses, but "
+            f"actor_rollout_ref.rollout.n={rollouts}. Raise n or lower pass_k."
+        )
+    if rollouts is not None and rollouts < 2 and not constant(knobs):
+        raise ConfigError(
+            f"actor_rollout_ref.rollout.n={rollouts}: preset {knobs.preset} compares the responses of a prompt, so "
+            "nothing would be learned. Set actor_rollout_ref.rollout.n to 2 or more (the paper: 8)."
+        )
+
+
+def constant(knobs: Any) -> bool:
+    """Whether a success and a failure get the same advantages whatever their group's accuracy: then one response to a
+    prompt is enough."""
+    import torch
+
+    from recipe.asymgrpo.curves import curves
+
+    f, g = curves(knobs, torch.arange(9), torch.full((9,), 8))
+    return bool((f[1:] == f[1]).all() and (g[:-1] == g[0]).all())
 
 
 def check_trainer(config: Any) -> None:

@@ -1,6 +1,7 @@
 """A bad knob ends a run in verl's launcher, not after the first batch."""
 
 import sys
+from contextlib import nullcontext
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -104,6 +105,16 @@ def test_pass_k_beyond_the_group():
     many.actor_rollout_ref.rollout.n = 3
     with pytest.raises(ConfigError, match=r"pass_k=4 .*rollout\.n=3"):
         early_check.check(many)
+
+
+@pytest.mark.parametrize(("preset", "refused"), [("asymgrpo", True), ("grpo", True), ("reinforce", False)])
+def test_one_response_where_responses_are_compared(preset, refused):
+    one = config(asym_grpo={"preset": preset})
+    one.actor_rollout_ref = {"rollout": {"n": 1}}
+    with pytest.raises(ConfigError, match=r"rollout\.n=1: .*Set .* 2 or more") if refused else nullcontext():
+        early_check.check(one)
+    one.actor_rollout_ref.rollout.n = 2
+    early_check.check(one)
 
 
 @pytest.mark.parametrize("at_the_top", [False, True])
