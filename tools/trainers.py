@@ -172,7 +172,7 @@ def row(trainer: Trainer) -> list[str]:
     except ImportError as error:
         imports = f"no: {str(error).split(' (')[0]}"
     try:
-        config = compose(trainer, "+asymgrpo=maxrl")
+        config = compose(trainer, "+asymgrpo=maxrl", "actor_rollout_ref.rollout.n=4")
     except Exception as error:
         return [trainer.name, imports, f"no: {str(error).splitlines()[0]}", *[""] * 4]
     try:

@@ -39,6 +39,14 @@ def objects(frame: FrameType) -> list[Any]:
     return list(names(frame).values())
 
 
+def attribute(holder: Any, name: str) -> Any:
+    """Of anybody's object, which may do anything when it is asked; None where it has none."""
+    try:
+        return getattr(holder, name, None)
+    except Exception:
+        return None
+
+
 def keys_of(frame: FrameType, rows: int) -> Sequence[str] | None:
     """Of V1's functions: the keys under which TransferQueue keeps the batch; None where there are not so many."""
     keys = names(frame).get("batch_keys")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from verl_ext.callers import frames, objects
+from verl_ext.callers import attribute, frames, objects
 
 
 def of_caller() -> Any:
@@ -26,7 +26,7 @@ def of_caller() -> Any:
     for frame in frames():
         in_verl |= str(frame.f_globals.get("__name__", "")).split(".")[0] == "verl"
         for holder in objects(frame):
-            for config in (holder, getattr(holder, "config", None) if hasattr(holder, "__dict__") else None):
+            for config in (holder, attribute(holder, "config")):
                 algorithm = _section(config, "algorithm")
                 if algorithm is not None and _section(algorithm, "adv_estimator") == "asym_grpo":
                     return algorithm

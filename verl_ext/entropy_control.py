@@ -12,20 +12,16 @@ for.
 from __future__ import annotations
 
 import contextlib
-import functools
-import json
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-from verl_ext.callers import frames, keys_of, objects, transfer_queue
+from verl_ext import entropy_state
+from verl_ext.callers import attribute, frames, keys_of, objects, transfer_queue
 
 logger = logging.getLogger(f"verl.{__name__}")
 
-STATE_FILE = "entropy_control.json"
 FADE = "fade_dynamic"  # the preset that asks for the entropy itself; it remembers the first step's only
 
 
@@ -38,8 +34,13 @@ class Run:
     """`recipe.asymgrpo.entropy_control.State`, or None before the first step."""
     inside: int = 0
     """How many functions of ours are running that are around another one of ours: only the outer one acts."""
+    version: Any = None
+    """Of the policy that sampled: asynchronous trainers call several times for one."""
+    before: Any = None
+    """The state before that version's first call."""
+    calls: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
-    """Of the last step, until they are logged."""
+    """Means over the calls of the last version, until they are logged."""
     exact: bool | None = None
     """Whether entropies are the trainer's own; decided in the first step, for levels are shares of its figure."""
     said: set[str] = field(default_factory=set)
@@ -84,7 +85,9 @@ def act(data: Any, algorithm: Any = None, keys: Sequence[str] | None = None) -> 
     if config is None:
         return data
     trainer = _calling_trainer()
-    _start(trainer, config.way)
+    if not hasattr(data, "batch"):  # another function of the name that we stand around
+        return data
+    _start(trainer, config.way, config)
     batch = data.batch
     log_probs = batch.get("old_log_probs", batch.get("rollout_log_probs"))
     if log_probs is None:
@@ -92,20 +95,45 @@ def act(data: Any, algorithm: Any = None, keys: Sequence[str] | None = None) -> 
             f"{PATH} needs the batch's old_log_probs, and this trainer has none when advantages are made."
         )
     entropies = None if keys is None or _bypasses(algorithm) else _entropies(keys, log_probs.shape)
-    _say(config, exact=entropies is not None)
+    if entropies is None and run.exact:
+        raise ConfigError(
+            f"{PATH}: the checkpoint's levels are of V1's per-token entropy, and here is only an estimate of it "
+            "(another trainer, or bypass mode), which is another measure. Resume as it was started, or remove the "
+            f"checkpoint's {entropy_state.STATE_FILE}: then the control starts anew."
+        )
+    run.exact = entropies is not None
+    _say(config, exact=run.exact)
     progress = _progress(config, trainer)
-    before = run.state
+    before = _before(trainer)
     found = control(
         config, before, progress, batch["advantages"], log_probs, batch["response_mask"], entropies=entropies
     )
     if not found.metrics:
         _warn_once("no token of this batch has a finite entropy, so nothing was controlled", "no entropy")
-    run.state, run.metrics = found.state, found.metrics
+    run.state = found.state
+    _note(found.metrics)
     if _frozen(trainer):
         run.state = replace(run.state, memory=before.memory)
     if found.advantages is not batch["advantages"]:
         batch["advantages"] = found.advantages
     return data
+
+
+def _before(trainer: Any) -> Any:
+    """The state that a call starts from: that before the first call for the policy that sampled, for until it changes
+    nothing answers to an action, and what a way remembers moves once."""
+    version = getattr(trainer, "current_param_version", None)
+    version = getattr(trainer, "global_steps", None) if version is None else version
+    if version is None or version != run.version:
+        run.version, run.before, run.calls, run.metrics = version, run.state, 0, {}
+    return replace(run.before, reference=run.state.reference)
+
+
+def _note(metrics: dict[str, float]) -> None:
+    run.calls += 1
+    for name, value in metrics.items():
+        mean = run.metrics.get(name, value)
+        run.metrics[name] = mean + (value - mean) / run.calls
 
 
 def of_caller(rows: int) -> tuple[float, float] | None:
@@ -140,7 +168,7 @@ def _calling_batch(rows: int) -> tuple[Any, Sequence[str] | None]:
     batch: Any = None
     for frame in frames():
         for holder in objects(frame):
-            tensors: Any = getattr(holder, "batch", None) if hasattr(holder, "non_tensor_batch") else None
+            tensors: Any = attribute(holder, "batch") if attribute(holder, "non_tensor_batch") is not None else None
             known = tensors is not None and ("old_log_probs" in tensors or "rollout_log_probs" in tensors)
             if batch is None and known and len(tensors) == rows:
                 batch = tensors
@@ -152,7 +180,7 @@ def _calling_batch(rows: int) -> tuple[Any, Sequence[str] | None]:
 
 def take_metrics() -> dict[str, float]:
     """The figures of the last step, once."""
-    found, run.metrics = run.metrics, {}
+    found, run.metrics, run.calls = run.metrics, {}, 0
     return found
 
 
@@ -167,70 +195,27 @@ def _calling_trainer() -> Any:
     return None
 
 
-def _start(trainer: Any, way: str) -> None:
-    """At the first step of a trainer in this process: its state so far, and that checkpoints keep it."""
+def _start(trainer: Any, way: str, config: Any = None) -> None:
+    """At the first step of a trainer in this process: its state so far, and that checkpoints keep it; and what its
+    launcher has refused, where it asks us."""
     from recipe.asymgrpo.entropy_control import State
 
     global run
     if run.state is None or run.trainer is not trainer:
         run = Run(trainer, State(), run.inside)
         if trainer is not None:
-            run.state = _load(trainer, way) or run.state
+            if config is not None:
+                from verl_ext.early_check import check_entropy_control
+
+                check_entropy_control(config, trainer.config)
+            loaded = entropy_state.load(trainer, way, _warn_once)
+            if loaded is not None:
+                run.state, run.exact = loaded
             save = getattr(trainer, "_save_checkpoint", None)
             if save is None:
                 _warn_once("this trainer has no _save_checkpoint: after a resume the control starts anew", "no save")
             else:
-                trainer._save_checkpoint = _saving(trainer, save, way)
-
-
-def _load(trainer: Any, way: str) -> Any:
-    """The state in the checkpoint from which the trainer has resumed; None for a run from scratch.
-
-    Of another way only the first step's entropy counts: what each remembers has a unit of its own.
-    """
-    from recipe.asymgrpo.entropy_control import State
-
-    settings = trainer.config.trainer
-    mode = settings.get("resume_mode")
-    folder = settings.get("resume_from_path") if mode == "resume_path" else None
-    if mode == "auto":
-        from verl.utils.checkpoint.checkpoint_manager import find_latest_ckpt_path
-
-        folder = find_latest_ckpt_path(os.path.abspath(settings.default_local_dir))
-    if not folder:
-        return None
-    path = Path(folder) / STATE_FILE
-    if not path.is_file():
-        _warn_once(
-            f"{path} is not there: this run is resumed, its control starts anew, and levels in shares are of this "
-            "step's entropy",
-            "no state",
-        )
-        return None
-    found = json.loads(path.read_text())
-    of_way = found.pop("way", way)
-    state = State(**found)
-    if of_way != way and state.memory:
-        _warn_once(f"{path} is of way={of_way}: what it remembers is left out, the levels stay", "another way")
-        state = replace(state, memory=0.0)
-    return state
-
-
-def _saving(trainer: Any, save: Any, way: str) -> Any:
-    """The trainer's own `_save_checkpoint`, with our state in the folder before the checkpoint counts as complete."""
-
-    @functools.wraps(save)
-    def _save_checkpoint(*args: Any, **kwargs: Any) -> Any:
-        number = getattr(trainer, "current_param_version", trainer.global_steps)  # the former: fully_async_policy's
-        folder = Path(trainer.config.trainer.default_local_dir) / f"global_step_{number}"
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / STATE_FILE
-        half = path.with_suffix(".tmp")
-        half.write_text(json.dumps({"way": way, **run.state.to_dict()}) + "\n")
-        half.replace(path)
-        return save(*args, **kwargs)
-
-    return _save_checkpoint
+                trainer._save_checkpoint = entropy_state.saving(trainer, save, way, run)
 
 
 def _progress(config: Any, trainer: Any) -> float:

@@ -10,8 +10,10 @@ us, and stops where the user named this module in VERL_USE_EXTERNAL_MODULES, as 
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import re
+import sys
 
 logger = logging.getLogger(f"verl.{__name__}")
 
@@ -78,6 +80,19 @@ def check_verl() -> None:
         raise RuntimeError(message)
 
 
+def check_package() -> None:
+    """Raises ModuleNotFoundError, after a warning, where another package `recipe` hides ours: registered all the same,
+    we would end runs that do not use us."""
+    if importlib.util.find_spec("recipe.asymgrpo") is None:
+        hiding = getattr(sys.modules.get("recipe"), "__file__", None)
+        message = (
+            f"verl-asymgrpo: {hiding} hides the package recipe.asymgrpo, so nothing of it is available here. "
+            "Start from another folder, or remove that file: a folder recipe without it is no obstacle."
+        )
+        logger.warning(message)
+        raise ModuleNotFoundError(message, name="recipe.asymgrpo")
+
+
 def register_all() -> None:
     """Registers everything this package offers.
 
@@ -86,6 +101,7 @@ def register_all() -> None:
         Exception: the first failure, after all of them were logged.
     """
     check_verl()
+    check_package()
     failures = []
     for part in (
         register_estimator,

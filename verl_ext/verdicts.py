@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from verl_ext.callers import frames, keys_of, objects, transfer_queue
+from verl_ext.callers import attribute, frames, keys_of, objects, transfer_queue
 
 
 def of_caller(key: str, rows: int) -> Sequence[Any] | None:
@@ -25,7 +25,7 @@ def of_caller(key: str, rows: int) -> Sequence[Any] | None:
     batch: dict[str, Any] | None = None  # the innermost is the one; V1's does not have it
     for frame in frames():
         for holder in objects(frame):
-            named = getattr(holder, "non_tensor_batch", None) if hasattr(holder, "__dict__") else None
+            named = attribute(holder, "non_tensor_batch")
             if batch is None and isinstance(named, dict) and len(named.get("uid", ())) == rows:
                 batch = named
                 if key in batch:

@@ -208,23 +208,34 @@ def _warn(config: Any, knobs: AsymGRPOConfig, groups: Groups, advantages: Tensor
             *(len(below_k), len(groups.sizes), below_k.min(), below_k.max(), PATH, pass_k, pass_k),
         )
     elif learned_nothing:
+        some = int(groups.sizes.max()) > 1
         _warn_once(
             "asym_grpo: nothing can be learned from %d of %d groups: they have one response each, so its advantage "
-            "is 0. Set actor_rollout_ref.rollout.n to 2 or more (the paper: 8).",
+            f"is 0. {'With rejected samples a few such groups are to be expected; else set' if some else 'Set'} "
+            "actor_rollout_ref.rollout.n to 2 or more (the paper: 8).",
             *(learned_nothing, len(groups.sizes)),
         )
 
 
 def _end_without_signal(knobs: AsymGRPOConfig, groups: Groups, advantages: Tensor) -> None:
-    """Counts the calls in which nothing was learned; ends the run after too many where the user asked for it."""
+    """Counts the calls in which nothing was learned; ends the run after too many where the user asked for it. A call
+    without any response that counts says nothing of the reward."""
     global _steps_without_signal
+    if not len(groups.sizes):
+        return
     _steps_without_signal = 0 if bool(advantages.any()) else _steps_without_signal + 1
     if knobs.on_no_signal == "raise" and _steps_without_signal >= NO_SIGNAL_STEPS:
-        seen = ", ".join(f"{score:g}" for score in groups.scores.unique().tolist()[:8]) or "none"
+        seen = ", ".join(f"{score:g}" for score in groups.scores.unique().tolist()[:8])
+        if bool(((groups.successes > 0) & (groups.successes < groups.sizes)).any()):
+            why = f"preset {knobs.preset} gives 0 for these shares of successes. Look at its knobs"
+        else:
+            why = (
+                f"no group had both a success and a failure (scores of the last: {seen}; a success is above "
+                f"{knobs.success_threshold:g}). Look at the reward and at {PATH}.success_threshold"
+            )
         raise RuntimeError(
-            f"asym_grpo: every advantage was 0 in the last {_steps_without_signal} steps: no group had both a success "
-            f"and a failure (scores of the last: {seen}; a success is above {knobs.success_threshold:g}). Look at the "
-            f"reward and at {PATH}.success_threshold; {PATH}.on_no_signal=warn goes on all the same."
+            f"asym_grpo: every advantage was 0 in the last {_steps_without_signal} batches: {why}; "
+            f"{PATH}.on_no_signal=warn goes on all the same."
         )
 
 

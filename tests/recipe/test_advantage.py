@@ -435,12 +435,35 @@ def test_no_signal_ends_a_run_that_asked_for_it(preset, ends):
     for _ in range(19):
         step([1.0, 2.0, 1.0, 2.0], on_no_signal="raise")
     if ends:
-        with pytest.raises(RuntimeError, match=r"last 20 steps.*scores of the last: 1, 2.*success_threshold"):
+        with pytest.raises(RuntimeError, match=r"last 20 batches.*scores of the last: 1, 2.*success_threshold"):
             step([1.0, 2.0, 1.0, 2.0], on_no_signal="raise")
         step([1.0, 2.0, 1.0, 2.0])  # the default goes on
     else:  # a constant curve learns from groups on one side too
         step([1.0, 2.0, 1.0, 2.0], on_no_signal="raise")
     reset_warnings()
+
+
+def test_no_signal_by_the_preset_is_no_fault_of_the_reward():
+    """pass_at_k with more successes than failures that k allows; and batches of which nothing counts say nothing."""
+    settings = {"asym_grpo": {"preset": "pass_at_k", "pass_k": 3, "on_no_signal": "raise"}}
+    rewards, counted = torch.tensor([1.0, 1.0, 1.0, 0.0])[:, None], torch.ones(4, 1)
+    reset_warnings()
+    for _ in range(19):
+        compute_asym_grpo_advantage(rewards, counted, ["a"] * 4, settings)
+    for _ in range(5):
+        compute_asym_grpo_advantage(rewards, torch.zeros(4, 1), ["a"] * 4, settings)
+    with pytest.raises(RuntimeError, match=r"last 20 batches: preset pass_at_k gives 0 for these shares"):
+        compute_asym_grpo_advantage(rewards, counted, ["a"] * 4, settings)
+    reset_warnings()
+
+
+def test_one_response_left_by_rejection_is_no_small_n(warned):
+    mask = torch.ones(8, 1)
+    mask[1:4] = 0
+    compute_asym_grpo_advantage(torch.tensor([1.0, 0.0] * 4)[:, None], mask, [*"aaaabbbb"], {})
+    (message,) = warned()
+    assert "1 of 2 groups" in message
+    assert "With rejected samples a few such groups are to be expected; else set" in message
 
 
 def test_norm_adv_by_std_in_grpo_is_named_as_not_ours(warned):

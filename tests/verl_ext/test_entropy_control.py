@@ -17,7 +17,7 @@ from verl.trainer.ppo import core_algos, metric_utils, ray_trainer
 import verl_ext.plugin  # noqa: F401  (registers, and stands around verl's functions)
 from recipe.asymgrpo.config import ConfigError
 from recipe.asymgrpo.entropy_control import EntropyControlConfig, State, control
-from verl_ext import driver_metrics, early_check, entropy_control
+from verl_ext import driver_metrics, early_check, entropy_control, entropy_state
 
 try:
     from verl.trainer.ppo.v1 import utils
@@ -176,8 +176,8 @@ def test_a_kill_and_a_resume_change_nothing(way, tmp_path, monkeypatch):
         first.step()
         if number == 3:
             first._save_checkpoint()
-    state_file = tmp_path / "killed/global_step_3" / entropy_control.STATE_FILE
-    assert json.loads(state_file.read_text()) == {"way": way, **expected[2][1].to_dict()}
+    state_file = tmp_path / "killed/global_step_3" / entropy_state.STATE_FILE
+    assert json.loads(state_file.read_text()) == {"way": way, "exact": False, **expected[2][1].to_dict()}
 
     monkeypatch.setattr(entropy_control, "run", entropy_control.Run())  # a new process, steps 4 and 5 are lost
     second = Trainer(tmp_path / "killed", knobs=knobs)
@@ -191,7 +191,7 @@ def test_a_kill_and_a_resume_change_nothing(way, tmp_path, monkeypatch):
 def test_a_named_checkpoint_is_resumed(tmp_path):
     folder = tmp_path / "elsewhere/global_step_4"
     folder.mkdir(parents=True)
-    (folder / entropy_control.STATE_FILE).write_text(json.dumps({"reference": 0.25, "memory": 0.5}))
+    (folder / entropy_state.STATE_FILE).write_text(json.dumps({"reference": 0.25, "memory": 0.5}))
     trainer = Trainer(tmp_path, knobs={"floor": 1.0}, resume_mode="resume_path", resume_from_path=str(folder))
     trainer.global_steps = 5
     assert logged(trainer.step())["asymgrpo/control/floor"] == 0.25
@@ -258,6 +258,77 @@ def test_acts_once_where_another_function_of_the_name_is_around(estimator, monke
     assert actions == pytest.approx([0.005, 0.01, 0.015])
 
 
+@pytest.mark.parametrize("name", ["global_steps", "current_param_version"])
+@pytest.mark.parametrize(("way", "once"), [("bonus", 0.005), ("repo", 1e-3), ("weights", None)])
+def test_what_is_remembered_moves_once_a_version_of_the_policy(name, way, once):
+    """Asynchronous trainers make several batches of what one version has sampled."""
+    trainer = Trainer(knobs={"way": way, "floor": 3.0, "unit": "nats"})
+    setattr(trainer, name, 7)
+    trainer.step(batch(1))
+    memory = entropy_control.run.state.memory
+    assert memory == pytest.approx(once or memory)
+    found = [trainer.step(batch(1)) for _ in range(3)]
+    assert entropy_control.run.state.memory == memory
+    setattr(trainer, name, 8)
+    trainer.step(batch(1))
+    assert abs(entropy_control.run.state.memory) > abs(memory)
+    assert found[0].batch["advantages"].equal(found[2].batch["advantages"])
+
+
+def test_the_log_has_the_mean_over_a_versions_batches():
+    trainer = Trainer(knobs={"floor": 0.6, "unit": "nats"})
+    low, high = batch(1), batch(1)
+    low.batch["old_log_probs"] = torch.full((ROWS, TOKENS), -0.4)
+    high.batch["old_log_probs"] = torch.full((ROWS, TOKENS), -2.0)
+    trainer.step(low)
+    found = logged(trainer.step(high))
+    assert found["asymgrpo/control/entropy"] == pytest.approx(1.2)
+    assert found["asymgrpo/control/error"] == pytest.approx(0.1)
+    assert found["asymgrpo/control/action"] > 0
+
+
+def test_levels_are_not_taken_over_in_another_measure(tmp_path):
+    folder = tmp_path / "global_step_4"
+    folder.mkdir()
+    (tmp_path / "latest_checkpointed_iteration.txt").write_text("4")
+    state = {"way": "successes", "exact": True, "reference": 0.25, "memory": 0.0}
+    (folder / entropy_state.STATE_FILE).write_text(json.dumps(state))
+    trainer = Trainer(tmp_path)
+    trainer.global_steps = 5
+    with pytest.raises(ConfigError, match=r"levels are of V1's per-token entropy.*entropy_control\.json"):
+        trainer.step()
+
+
+def test_two_trainers_of_a_process_save_their_own_states(tmp_path):
+    first, second = Trainer(tmp_path / "a"), Trainer(tmp_path / "b")
+    first.step(batch(1))
+    second.step(batch(2))
+    first._save_checkpoint()
+    second._save_checkpoint()
+    saved = [json.loads((tmp_path / f"{name}/global_step_1/entropy_control.json").read_text()) for name in "ab"]
+    assert saved[0]["reference"] != saved[1]["reference"]
+
+
+def test_a_strangers_function_of_the_name_is_left_alone():
+    wrapped = driver_metrics.with_covariance(lambda value: value * 2)
+    trainer = Trainer()
+
+    def calling():
+        holder = trainer  # noqa: F841  (found among the caller's names)
+        return wrapped(torch.ones(2))
+
+    assert calling().tolist() == [2, 2]
+
+
+def test_what_the_launcher_refuses_is_refused_in_the_first_step_too():
+    trainer = Trainer()
+    trainer.config.actor_rollout_ref = {
+        "actor": {"policy_loss": {"loss_mode": "entropy_modulated", "informative_coef": 0.3}}
+    }
+    with pytest.raises(ConfigError, match="sets the modulation anew"):
+        trainer.step()
+
+
 def test_nothing_winds_up_while_the_critic_warms_up():
     trainer = Trainer(knobs={"way": "bonus", "floor": 3.0, "unit": "nats"}, critic_warmup=4)
     actions = []
@@ -272,7 +343,7 @@ def test_another_way_takes_the_levels_and_not_the_memory(tmp_path, caplog):
     for first.global_steps in range(1, 6):
         first.step()
     first._save_checkpoint()
-    saved = json.loads((tmp_path / "global_step_5" / entropy_control.STATE_FILE).read_text())
+    saved = json.loads((tmp_path / "global_step_5" / entropy_state.STATE_FILE).read_text())
     assert saved["way"] == "weights"
     assert saved["memory"] > 1
     entropy_control.run = entropy_control.Run()

@@ -96,6 +96,25 @@ def test_a_broken_plugin_is_visible_and_verl_survives(python):
     assert "ImportError: half of it is missing" in done.stderr
 
 
+@entry_points
+def test_another_package_of_the_name_does_not_end_strangers_runs(python, tmp_path):
+    """verl's older checkouts, and many forks, have a package `recipe` in the folder where a run starts."""
+    hiding = tmp_path / "shadow/recipe/__init__.py"
+    hiding.parent.mkdir(parents=True)
+    hiding.touch()
+    start = f"import sys\nsys.path.insert(0, {str(hiding.parents[1])!r})\n"
+    hide = "sys.meta_path[:] = [f for f in sys.meta_path if 'editable' not in repr(f).lower()]\n"
+    check = (
+        "import verl.utils.config\n"
+        "assert not hasattr(verl.utils.config.validate_config, 'checks_asym_grpo')\n"
+        "from verl.trainer.ppo.ray_trainer import compute_advantage\n"
+        "assert not hasattr(compute_advantage, '__wrapped__')\n"
+    )
+    done = python(start + hide + "import verl\n" + check + REPORT)
+    assert last_line(done) is None, done.stderr
+    assert f"{hiding} hides the package recipe.asymgrpo" in done.stderr
+
+
 @pytest.mark.usefixtures("broken")
 def test_a_broken_plugin_stops_who_asked_for_it_by_name(python):
     done = python("import verl", VERL_USE_EXTERNAL_PLUGINS="none", VERL_USE_EXTERNAL_MODULES="verl_ext.plugin")

@@ -2,27 +2,47 @@ r"""Whether an answer that is equal to the expected one was worked out: else who
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Callable
 from typing import Any
 
-from recipe.asymgrpo.reward.spelling import normalise
+from recipe.asymgrpo.reward.cutting import CONDITION, remark_of, split
+from recipe.asymgrpo.reward.nodes import Labelled, Many, Remark, Scalar
+from recipe.asymgrpo.reward.notation import NotRead
+from recipe.asymgrpo.reward.spelling import closing_of, normalise
+from recipe.asymgrpo.reward.text import plain
 
-_TRIVIAL = re.compile(r"[-+]?(?:[\d.,]+|[A-Za-z]|\\(?:pi|theta|alpha|infty))?(?:\\?%|\\\$|\^?\\circ|\\text[A-Za-z.]+)*")
+_TRIVIAL = re.compile(
+    r"[-+]?(?:[\d.,]+|[A-Za-z]|\\(?:pi|theta|alpha|infty))?(?:\\?%|\\\$|\^?\\circ|\\text[A-Za-z.]+(?:\^?\d)?)*"
+)
+_FORMULA = re.compile(r"\$\$?([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 _NAME = re.compile(r"^[A-Za-z]\w*(?:\([^()]*\))?=")
 _LOOSE = r"[\s{}*]|\\(?:[,;:!]|(?:cdot|times|displaystyle|limits|bigl|bigr|quad|mathrm)(?![a-z]))"
 """What makes no other formula of one."""
-_AROUND = re.compile(r"^(?:[A-Za-z]|«[^»]*»)(?:_\{\w+\})?\s*=|\\\$|\\?%|\^\{\\circ\}|«[^»]*»(?:\s*\^\{\d\})?|\s+")
-_NUMBER = re.compile(r"-?(?:[\d.,]+(?:/\d+)?|\d*\\frac\{-?\d+\}\{\d+\})")
-_SCIENTIFIC = re.compile(r"\d\s*\\cdot\s*10\s*\^\{-?\d+\}")
-_OVER_AN_INDEX = re.compile(r"\\(?:sum|prod|int|lim)(?![a-z])")
-_LEFT_TO_DO = re.compile(
-    r"\\(?:b?mod|pmod|gcd|lcm|max|min|lfloor|lceil|det|begin)(?![a-z])"
-    r"|(?<=[\d)}\]!])\s*(?:[+-]|\\cdot(?![a-z]))|(?<=\|)\s*(?:\+|\\cdot(?![a-z]))|(?<=[\d)])\s*\(\s*\d"
+_AROUND = re.compile(
+    r"^(?:[A-Za-z]|«[^»]*»)(?:_\{\w+\})?\s*=|\\\$|\\?%|\^\{\\circ\}|\\frac\{\s*«[^»]*»\s*\}\{\s*«[^»]*»(?:\s*\^\{\d\})?\s*\}|(?:/|\\cdot)?\s*\(?(?:\s*«[^»]*»)+\s*\)?(?:\s*\^\{-?\d\})?|\s+"
 )
+_NUMBER = re.compile(r"-?(?:[\d.,]+(?:/\d+)?|\d*\\frac\{-?\d+\}\{\d+\})")
+_OVER_AN_INDEX = re.compile(r"\\(?:sum|prod|int|lim)(?![a-z])")
+_CHAIN = re.compile(r"=|\\approx(?![a-z])")
+_SEPARATOR = re.compile(r",\s*«(?:and|or)»|[,;]|«(?:and|or)»")
+_SET_OF_REALS = re.compile(r"[<>]|\\(?:le|ge|in|ne|cup|begin|setminus)(?![a-z])")
+# What is written of numbers only, brought to one letter: a behind a number (roots, fractions), b what is not.
+_PART = r"(?:b|1a|1|a)?(?:p|(?<=[ab1]))"
+_PURE = rf"(?:[-+]|\\[pm]m)?{_PART}(?:[/:]{_PART})?"
+_REDUCED = [
+    (re.compile(rf"\\frac\{{{_PURE}\}}\{{{_PURE}\}}|\\sqrt(?:\[{_PURE}\])?\{{{_PURE}\}}"), "a"),
+    (re.compile(rf"\\binom\{{{_PURE}\}}\{{{_PURE}\}}|\|{_PURE}\||\({_PURE}\)|[1abp](?:\^\{{{_PURE}\}}|!)"), "b"),
+    (re.compile(rf"(?<![\w}}\]^_])\{{{_PURE}\}}"), "b"),
+]
 
 
 def _spelt(text: str) -> str:
-    text = re.sub(r"\\[dt]binom", r"\\binom", normalise(text.replace("−", "-")))
+    return _fractions(re.sub(r"\\[dt]binom", r"\\binom", normalise(text.replace("−", "-"))))
+
+
+def _fractions(text: str) -> str:
     return re.sub(r"\\frac\s*(?:\{([^{}]*)\}|(\d))\s*(?:\{([^{}]*)\}|(\d))", r" \1\2/\3\4 ", text)
 
 
@@ -34,39 +54,117 @@ def _bare(answer: str) -> str:
 def is_copied(gold: str, answer: str, question: Any) -> bool:
     """Whether an answer is a formula that stands in the question, and not letter by letter what was expected.
 
-    A number, a letter or a unit is no formula.
+    A number, a letter or a unit is no formula. Names, words, brackets and remarks around it do not hide it.
 
     Args:
         gold: the expected answer.
         answer: the model's, without its box.
         question: its text, where it is known.
     """
-    formula = _bare(answer)
-    if not isinstance(question, str) or _TRIVIAL.fullmatch(formula) or formula == _bare(gold):
+    if not isinstance(question, str):
+        return False
+    if _stands_in(_bare(answer), _spelt(question), {_bare(gold)}, between=rf"(?:{_LOOSE})*"):
+        return True
+    expected = {*_formulas(gold)}
+    formulas = [_squeezed(plain(max(found, key=len))) for found in _FORMULA.findall(question)]
+    return any(_stands_in(formula, text, expected) for formula in _formulas(answer) for text in formulas)
+
+
+def _stands_in(formula: str, text: str, expected: set[str], between: str = "") -> bool:
+    fraction = re.fullmatch(r"-?(\d+)/(\d+)", formula)
+    in_lowest_terms = fraction is not None and math.gcd(int(fraction[1]), int(fraction[2])) == 1
+    if not formula or formula in expected or in_lowest_terms or _TRIVIAL.fullmatch(formula):
         return False
     before = r"(?<![\w.^_])" if re.match(r"\w", formula) else ""
     after = r"(?![\w^_])" if re.search(r"\w\Z", formula) else r"(?!\s*[\^_])"
-    loose = rf"(?:{_LOOSE})*".join(map(re.escape, formula))
-    return re.search(before + loose + after, _spelt(question)) is not None
+    return re.search(before + between.join(map(re.escape, formula)) + after, text) is not None
 
 
-def is_worked_out(gold: str, answer: str) -> bool:
-    r"""Whether a number was given where one is expected, not sums, products or remainders that make it; and where no
-    sum, integral or limit is expected, none.
+def _formulas(text: str) -> list[str]:
+    """What stands in an answer, without names, words, remarks and brackets around it."""
+    text = plain(text)
+    try:
+        remark = remark_of(text)
+        members = _members(text if remark is None else remark[0])
+    except NotRead:
+        return []
+    found = []
+    for member in members:
+        last = re.sub(r",\s*\w+\s*\\in(?![a-z]).*", "", re.sub(r"«[^»]*»", " ", member)).strip(" :")
+        while (bracket := re.match(r"\\?[({]", last)) and closing_of(last, bracket.end() - 1) == len(last) - 1:
+            last = last[bracket.end() : -1].removesuffix("\\").strip()
+        found.append(_squeezed(last))
+    return found
+
+
+def _squeezed(text: str) -> str:
+    """Without braces, spaces, signs of products, and brackets around one thing; of `text.plain`."""
+    return re.sub(r"\(([\w^.\\]+)\)", r"\1", re.sub(_LOOSE, "", _fractions(text)))
+
+
+def is_worked_out(gold: str, answer: str, expected: Any) -> bool:
+    r"""Whether numbers were given where numbers are expected, not sums, products or functions that make them; and where
+    no sum over an index, integral or limit is expected, none.
 
     Powers, roots, fractions, factorials and binomial coefficients of numbers pass, and a chain with a number in it.
 
     Args:
         gold: the expected answer, of `text.plain`.
         answer: the model's, of `text.plain`.
+        expected: the node of `gold`.
     """
-    members = re.split(r"=(?![^{}]*\})|\\approx(?![a-z])", answer)
-    if _OVER_AN_INDEX.search(members[-1]) and not _OVER_AN_INDEX.search(gold):
+    if _OVER_AN_INDEX.search(_members(answer)[-1]) and not _OVER_AN_INDEX.search(gold):
         return False
-    if not _is_number(gold) or any(map(_is_number, members)):
+    while isinstance(expected, (Labelled, Remark)):
+        expected = expected.node
+    if not _is_rational(expected) or not _are_numbers(gold, _is_number) or _are_numbers(answer, _is_pure):
         return True
-    return _LEFT_TO_DO.search(_SCIENTIFIC.sub("1", members[-1])) is None
+    return isinstance(expected, Many) and _SET_OF_REALS.search(answer) is not None
+
+
+def _is_rational(node: Any) -> bool:
+    node = node.node if isinstance(node, Labelled) else node
+    if isinstance(node, Many):
+        return not node.dots and all(map(_is_rational, node.items))
+    return isinstance(node, Scalar) and node.value is not None and bool(node.value.is_Rational)
+
+
+def _are_numbers(text: str, enough: Callable[[str], bool]) -> bool:
+    """Whether each of the answers in a text is a number, a chain with one in it, or ends with what is enough."""
+    text = re.sub(r"\\(?:begin|end)\{(?:aligned|align\*?|gathered|split)\}|&", "", text)
+    remark = remark_of(text)
+    text = text if remark is None else remark[0]
+    pieces = [piece for piece in split(text, _SEPARATOR)[0] if not CONDITION.fullmatch(piece)]
+    if len(pieces) > 1:
+        return all(_are_numbers(piece, enough) for piece in pieces)
+    members = _members(pieces[0] if pieces else text)
+    if any(map(_is_number, members)):
+        return True
+    last = members[-1]
+    if (bracket := re.match(r"\\?[({\[]", last)) and closing_of(last, bracket.end() - 1) == len(last) - 1:
+        inner = last[bracket.end() : -1].removesuffix("\\")
+        if bracket.group() == "\\{" or (bracket.group() != "{" and split(inner, _SEPARATOR)[1]):
+            return _are_numbers(inner, enough)
+    return enough(last)
+
+
+def _members(text: str) -> list[str]:
+    return split(text, _CHAIN)[0]
 
 
 def _is_number(text: str) -> bool:
-    return _NUMBER.fullmatch(_AROUND.sub("", text)) is not None
+    text = re.sub(r"(?<=\d)(?:[eE][-+]?\d+|\s*\\cdot\s*10\s*\^\{-?\d+\})", "", _AROUND.sub("", text))
+    return _NUMBER.fullmatch(re.sub(r"^\((.*)\)$", r"\1", text).removeprefix("+")) is not None
+
+
+def _is_pure(text: str) -> bool:
+    """One number, power, root, fraction, factorial or binomial coefficient of numbers; with π, for an angle."""
+    text = _AROUND.sub("", re.sub(r"(?<=\d)\s+(?=\d)", "·", text))
+    text = re.sub(r"\\(?:overline|dot|bar)\{\d+\}|(?<=\d)\\cdot10\^\{-?\d+\}", "", text)
+    text = re.sub(r"(?:\d[\d.,]*|\.\d+)(?:[eE][-+]?\d+)?", "1", text).replace("\\pi", "p").replace("\\div", "/")
+    before = ""
+    while before != text:
+        before = text
+        for pattern, letter in _REDUCED:
+            text = pattern.sub(letter, text)
+    return re.fullmatch(_PURE, text) is not None

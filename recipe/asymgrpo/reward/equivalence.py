@@ -28,7 +28,7 @@ from recipe.asymgrpo.reward.nodes import (
 )
 from recipe.asymgrpo.reward.numeric import same_value
 from recipe.asymgrpo.reward.reading import Policy, read
-from recipe.asymgrpo.reward.relations import asked_for, same_relation, solved
+from recipe.asymgrpo.reward.relations import asked_for, ratio_of, same_relation, solved
 from recipe.asymgrpo.reward.scalar import NotRead
 from recipe.asymgrpo.reward.spelling import last_boxes, spaced_numbers, with_words_of
 from recipe.asymgrpo.reward.text import plain
@@ -65,30 +65,33 @@ def judge(gold: str, answer: str) -> str:
             policy.log_base == "10" and "\\log" not in expected + given
         ):
             continue
-        reason = _judge(expected, given, policy)
+        reason, node = _judge(expected, given, policy)
         if reason in EQUAL:
-            return reason if is_worked_out(expected, given) else "not worked out"
+            return reason if is_worked_out(expected, given, node) else "not worked out"
         first = first or reason
     return first
 
 
-def _judge(gold: str, answer: str, policy: Policy) -> str:
+def _judge(gold: str, answer: str, policy: Policy) -> tuple[str, Any]:
+    """The reason, and the node of the gold."""
     try:
         expected = read(gold, policy)
     except (NotRead, RecursionError):
-        return "gold not read"
+        return "gold not read", None
     try:
-        return compare_nodes(_single(expected), _single(read(answer, policy)))
+        return compare_nodes(_single(expected), _single(read(answer, policy))), expected
     except (NotRead, RecursionError):
-        return "not read"
+        return "not read", expected
     except (TypeError, ValueError, ArithmeticError, AttributeError, NotImplementedError):
-        return "not read"
+        return "not read", expected
 
 
 def compare_nodes(gold: Any, given: Any) -> str:
     """Why two nodes are equal or not."""
     if isinstance(given, Remark) or isinstance(gold, Remark):
         return _remarks(gold, given)
+    if isinstance(gold, Words) is not isinstance(given, Words):  # 1:12, which alone is a time of day
+        gold, given = ratio_of(gold), ratio_of(given)
     if not (isinstance(gold, Labelled) and is_tuple(given)):  # its names stand in the order that is meant
         gold = by_name(gold)
     given = by_name(given)

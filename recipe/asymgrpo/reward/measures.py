@@ -76,11 +76,14 @@ def _rational(value: Any) -> Any:
 def _same_number(gold: Scalar, given: Scalar) -> bool:
     if same_value(gold.value, given.value):
         return True
-    # A gold with four digits or more behind which there was a longer number: what rounds to it.
+    # A gold with four digits or more behind which there was a longer number: what rounds to it. With three the answer
+    # is exact and has no end, and the gold's last digit is no 0 or 5, which are likely to be the end of it.
     if not gold.decimals or not given.value.is_number or not given.value.is_real or not gold.value.is_Rational:
         return False
     digits = len(str(abs(int(gold.value * 10**gold.decimals))))
     exact = given.decimals is None and not (given.value.is_Rational and _terminates(given.value.q))
+    if exact and digits == 3 and given.value.is_Rational and gold.value * 10**gold.decimals % 5 == 0:
+        return False
     if digits < (3 if exact else 4) or (given.decimals is not None and given.decimals <= gold.decimals):
         return False
     if given.decimals is None and not exact:

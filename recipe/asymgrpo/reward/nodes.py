@@ -25,7 +25,8 @@ class Scalar:
 
 @dataclass(frozen=True)
 class Many:
-    """Several answers: `kind` is list, set, tuple or bracket; `dots` where some are left out; `either` behind "or"."""
+    """Several answers: `kind` is list, set, tuple, bracket or ratio; `dots` where some are left out; `either` where
+    "or" is between them, or "and" between values without names."""
 
     kind: str
     items: tuple[Any, ...]

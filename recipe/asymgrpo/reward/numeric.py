@@ -25,9 +25,7 @@ def same_value(left: Any, right: Any) -> bool:
         return _close(left, right)
     if _is_polynomial(left) and _is_polynomial(right):
         return (left - right).expand() == 0
-    if left.free_symbols == right.free_symbols or not _dead(left, right):
-        return _agree(left, right, sorted(names, key=str))
-    return False
+    return _agree(left, right, sorted(names, key=str))
 
 
 def proportional(left: Any, right: Any, *, positive: bool = False) -> bool:
@@ -96,18 +94,6 @@ def _pow() -> Any:
     return Pow
 
 
-def _dead(left: Any, right: Any) -> bool:
-    """Whether a variable of one is missing in the other, and does make a difference where it stands."""
-    from sympy import diff
-
-    for value, name in [(left, n) for n in left.free_symbols - right.free_symbols] + [
-        (right, n) for n in right.free_symbols - left.free_symbols
-    ]:
-        if diff(value, name).expand() != 0:
-            return False
-    return False
-
-
 def _agree(left: Any, right: Any, names: list[Any]) -> bool:
     from sympy import I
 
@@ -138,7 +124,7 @@ def _points(names: list[Any], whole: bool = False) -> list[dict[Any, Any]]:
     from sympy import Rational
 
     points = []
-    for number in range(2 * POINTS):
+    for number in range(2 * POINTS + POINTS // 2 + 1):
         point = {}
         for place, name in enumerate(names):
             prime = _PRIMES[(3 * number + 5 * place) % len(_PRIMES)]
@@ -147,6 +133,8 @@ def _points(names: list[Any], whole: bool = False) -> list[dict[Any, Any]]:
             else:
                 value = Fraction(prime * 7 + 3 * number + 1, 10 + 3 * place + number)
                 value = -value if number % 3 == 2 else value / 16 if number % 3 == 1 else value
+                if number >= 2 * POINTS:  # small ones of the other sign, for what is real in (-1, 1) only
+                    value = -abs(value) / (1 if number % 3 == 1 else 16)
                 point[name] = Rational(value.numerator, value.denominator)
         points.append(point)
     return points

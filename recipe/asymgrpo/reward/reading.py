@@ -154,7 +154,8 @@ def _several(parts: list[str], signs: list[str], policy: Policy) -> Any:
                 whole = union([i for b in bounds for i in b.intervals])
             return _relabel(items, whole)
     labels = {item.label for item in items if isinstance(item, Labelled)}
-    first, either = items[0], any("«or»" in sign for sign in signs)
+    named = any(isinstance(item, Labelled) for item in items)
+    first, either = items[0], any("«or»" in sign or ("«" in sign and not named) for sign in signs)
     if len(labels) == 1 and isinstance(first, Labelled):
         bare = [item.node if isinstance(item, Labelled) else item for item in items]
         if all(isinstance(item, Labelled) for item in items) or not any(

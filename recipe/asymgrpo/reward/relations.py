@@ -27,7 +27,7 @@ Reader = Callable[[str], Any]
 _VARIABLE = re.compile(r"(?:[A-Za-z]|\\([a-zA-Z]+)|«[A-Za-z]»)'*(?:\s*_\s*\{[^{}]*\})?'*")
 # A name of a quantity: f(x), P(A), \mathbb{E}[X], S_{n}, \angle ABC, |AB|, "the area".
 _NAMED = re.compile(
-    r"\\(?:sin|cos|tan|cot|sec|csc|det|dim|deg|arg)\s*\(?\s*(?:\\angle\s*)?(?:[A-Za-z]{1,3}|\\(?:alpha|beta|gamma|theta|phi|varphi|omega))\s*\)?|m\s*\\angle\s*[A-Z]+|\|[A-Za-z]\||(?:«[^»]*»\s*)+(?:\([^()]*\))?|\((?:[A-Za-z]|\\(?!pi)[a-z]+)\s*(?:_\{\w+\})?(?:\s*,\s*(?:[A-Za-z]|\\(?!pi)[a-z]+)\s*(?:_\{\w+\})?)+\)|(?:[A-Za-z]|\\[a-zA-Z]+)'*(?:\s*_\s*\{[^{}]*\})?\s*(?:\^\{(?:-1|\*|\\prime)\})?\s*(?:\([A-Za-z0-9,\s+\\{}_|=-]*\)|\[[^\[\]=]*\])"
+    r"\\(?:sin|cos|tan|cot|sec|csc|det|dim|deg|arg)\s*\(?\s*(?:\\angle\s*)?(?:[A-Za-z]{1,3}|\\(?:alpha|beta|gamma|theta|phi|varphi|omega))\s*\)?|m\s*\\angle\s*[A-Z]+|\|[A-Za-z](?:\s*\\(?:cup|cap|setminus)\s*[A-Z])*\||(?:«[^»]*»\s*)+(?:\([^()]*\))?|\((?:[A-Za-z]|\\(?!pi)[a-z]+)\s*(?:_\{\w+\})?(?:\s*,\s*(?:[A-Za-z]|\\(?!pi)[a-z]+)\s*(?:_\{\w+\})?)+\)|(?:[A-Za-z]|\\[a-zA-Z]+)'*(?:\s*_\s*\{[^{}]*\})?\s*(?:\^\{(?:-1|\*|\\prime)\})?\s*(?:\([A-Za-z0-9,\s+\\{}_|=<>«»'.-]*\)|\[[^\[\]=]*\])"
     r"|\\mathbb\{[A-Z]\}\s*(?:_\{\w+\})?\s*(?:\[.*\]|\(.*\))|\\(?:angle|triangle|deg|overline|vec|hat|bar|tilde|widehat|Pr|operatorname)\s*\{?[A-Za-z\s]+\}?(?:\([^()]*\))?|\\frac\{[A-Z]{2,}\}\{[A-Z]{2,}\}|\|?[A-Z]{2,}\|?(?:_\{\w+\})?|\[[A-Z]{3,}\]"
     r"|\\lim\s*_\{[^{}]*\}\s*(?:[a-zA-Z](?:_\{\w+\})?(?:\([^()]*\))?)|\\\|[^|\\]+\\\||\\(?:max|min)|\\frac\{d\s*[a-z]\}\{d\s*[a-z]\}|[fgh]\([fgh]\([^()]*\)\)"
 )
@@ -107,7 +107,7 @@ def relation(parts: list[str], signs: list[str], read: Reader) -> Any:
             if place > 1 and all(is_name(part) for part in parts[:place]):
                 return Labelled(label(":".join(parts[:place])), read(":".join(parts[place:])))
         if all(sign == ":" for sign in signs):
-            return Many("ratio", tuple(read(part) for part in parts))
+            return ratio([read(part) for part in parts])
         raise NotRead("a chain of relations")
     left, right, sign = *parts, signs[0]
     if sign == "\\in" and is_name(left):
@@ -121,13 +121,38 @@ def relation(parts: list[str], signs: list[str], read: Reader) -> Any:
         node = read(right)
         return Labelled(label(left), complement(as_region(node)))
     if sign == ":":
-        return Many("ratio", (read(left), read(right)))
+        return ratio([read(left), read(right)])
     return Relation(sign, read(left), read(right))
+
+
+def ratio(items: list[Any]) -> Many:
+    """Of numbers, or of what stands for them: in one unit, none of them 0 or infinite, for those are in any ratio."""
+    for item in items:
+        if not isinstance(item, Scalar) or item.value is None or item.unit != items[0].unit:
+            raise NotRead("a ratio of what is no number, or in two units")
+        if (
+            item.value.is_finite is False
+            or item.value.has(infinity(1), infinity(-1))
+            or same_value(item.value, 0 * item.value)
+        ):
+            raise NotRead("a ratio with 0 or infinity")
+    return Many("ratio", tuple(items))
+
+
+def ratio_of(node: Any) -> Any:
+    """The ratio of what was read as a time of day, 1:12; else the node."""
+    if not isinstance(node, Words) or re.fullmatch(r"\d+:\d+", "".join(node.parts)) is None:
+        return node
+    from sympy import Integer
+
+    return ratio([Scalar(Integer(number)) for number in "".join(node.parts).split(":")])
 
 
 def _equalities(parts: list[str], signs: list[str], read: Reader) -> Any:
     if len(parts) == 2 and all(_SEGMENT.fullmatch(part) for part in parts):
         return Relation("=", *(Words((label(part),)) for part in parts))
+    if len(parts) > 2 and not is_name(parts[0]) and is_asked(sought := read(parts[0])):  # m + n = 7 + 12 = 19
+        return Relation("=", sought, _equalities(parts[1:], signs[1:], read))
     labelled = is_name(parts[0]) and (not is_name(parts[-1]) or len(parts) == 2)
     name = label(parts[0]) if labelled else ""
     names = [part for part in parts[:-1] if is_name(part)] if labelled else []
@@ -249,15 +274,19 @@ def same_relation(gold: Relation, given: Relation) -> bool | None:
 
 
 def asked_for(node: Any) -> Any:
-    """The number of ``m + n = 7`` or ``abc = 36``, a name for what was asked for; else the node.
-
-    An equation of x, y or z is a line or a curve.
-    """
-    if not (isinstance(node, Relation) and node.sign == "=" and isinstance(node.left, Scalar)):
-        return node
-    value = node.left.value
-    plain = value is not None and (value.is_Add or value.is_Mul) and all(part.is_Symbol for part in value.args)
-    if not plain or any(len(str(part)) > 1 or str(part) in "xyz" for part in value.args):
+    """The number of ``m + n = 7``, ``10a + b = 57`` or ``abc = 36``, a name for what was asked for; else the node."""
+    if not (isinstance(node, Relation) and node.sign == "=" and is_asked(node.left)):
         return node
     number = isinstance(node.right, Scalar) and node.right.value is not None and node.right.value.is_number
     return node.right if number else node
+
+
+def is_asked(node: Any) -> bool:
+    """Whether a side is such a name: a sum or a product of letters. With x, y or z it is a line or a curve."""
+    value = node.value if isinstance(node, Scalar) else None
+    if value is None or not (value.is_Add or value.is_Mul):
+        return False
+    terms = [term.as_coeff_Mul() for term in value.args]
+    sums = value.is_Add and all(factor.is_Integer and factor > 0 and rest.is_Symbol for factor, rest in terms)
+    plain = sums or all(part.is_Symbol for part in value.args)
+    return plain and not any(len(str(letter)) > 1 or str(letter) in "xyz" for letter in value.free_symbols)

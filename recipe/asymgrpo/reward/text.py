@@ -8,14 +8,13 @@ variable. It changes no meaning: what it does not know stays as it is, and is re
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 
 from recipe.asymgrpo.reward.spelling import closing_of, unwrap
 from recipe.asymgrpo.reward.units import PLAIN
 
-_SUPER = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱ", "0123456789+-()ni", strict=True))
-_SUB = dict(zip("₀₁₂₃₄₅₆₇₈₉₊₋₍₎ₙ", "0123456789+-()n", strict=True))
 _VULGAR = "½1/2 ⅓1/3 ⅔2/3 ¼1/4 ¾3/4 ⅕1/5 ⅖2/5 ⅗3/5 ⅘4/5 ⅙1/6 ⅚5/6 ⅛1/8 ⅜3/8 ⅝5/8 ⅞7/8 ⅑1/9 ⅒1/10 ⅐1/7"
 _GREEK = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma_ sigma tau upsilon phi chi psi omega"
 GREEK = frozenset(name for name in _GREEK.split() if not name.endswith("_")) | {"varphi", "varepsilon", "vartheta", "varrho", "varsigma", "Gamma", "Delta", "Theta", "Lambda", "Xi", "Pi", "Sigma", "Phi", "Psi", "Omega", "Upsilon", "ell", "hbar"}  # fmt: skip
@@ -37,7 +36,7 @@ _UNICODE = {
     "ℂ": "\\mathbb{C}", "⌊": "\\lfloor ", "⌋": "\\rfloor ", "⌈": "\\lceil ", "⌉": "\\rceil ", "≈": "\\approx ", "≡": "\\equiv ",
     "→": "\\to ", "⇒": "\\Rightarrow ", "…": "\\ldots ", "⋯": "\\ldots ", "∑": "\\sum ", "∏": "\\prod ", "∫": "\\int ",
     "′": "'", "’": "'", "∖": "\\setminus ", "∧": "\\land ", "∨": "\\lor ", "€": "\\euro ", "£": "\\pounds ", "∼": "\\sim ",
-    "ϕ": "\\phi ", "⁄": "/", "∕": "/", "∴": "\\therefore ", "ℯ": "e", "\u00a0": " ", "\u2009": " ", "\u202f": " ", "\u200b": "", "\ufeff": "", "⟨": "\\langle ", "⟩": "\\rangle ",
+    "ϕ": "\\phi ", "⁄": "/", "∕": "/", "∴": "\\therefore ", "ℯ": "e", "℃": "^{\\circ}C", "℉": "^{\\circ}F", "\u00a0": " ", "\u2009": " ", "\u202f": " ", "\u200b": "", "\ufeff": "", "⟨": "\\langle ", "⟩": "\\rangle ",
     **{chr(0x3B1 + number): f"\\{name} " for number, name in enumerate(_GREEK.split()) if not name.endswith("_")},
     **{"Γ": "\\Gamma ", "Δ": "\\Delta ", "Θ": "\\Theta ", "Λ": "\\Lambda ", "Σ": "\\Sigma ", "Φ": "\\Phi ", "Ψ": "\\Psi ", "Ω": "\\Omega "},
     **{part[0]: "\\frac{{{}}}{{{}}}".format(*part[1:].split("/")) for part in _VULGAR.split()},
@@ -96,6 +95,7 @@ def plain(text: str) -> str:
     text = re.sub(r"\\([a-zA-Z]+)", lambda found: _MACROS.get(found.group(1), found.group()), text)
     text = re.sub(r"\\mathbb\s*\{?([A-Z])\}?", r"\\mathbb{\1}", text)
     text = re.sub(r"\^\s*\{?\s*\\circ\s*\}?", r"^{\\circ}", text)
+    text = re.sub(r"\^\{\\circ\}\s*([CF])(?![A-Za-z'])", r"^{\\circ}«\1»", text)
     for old, new in (
         ("<=", "\\le "),
         (">=", "\\ge "),
@@ -152,13 +152,22 @@ def _brackets(text: str) -> str:
     return re.sub(r"\(([0-9A-F]*\d[0-9A-F]*)\)\s*_\s*(?=\{\d)", r"\1_", text)
 
 
+def _level(character: str) -> str:
+    """^ or _ of a raised or lowered character, else nothing."""
+    kind = unicodedata.decomposition(character).partition(" ")[0]
+    return {"<super>": "^", "<sub>": "_"}.get(kind, "") if character not in "ºª™℠" else ""
+
+
 def _unicode(text: str) -> str:
-    for table, mark in ((_SUPER, "^"), (_SUB, "_")):
-        letters = "".join(table)
-        for run in sorted(set(re.findall(f"[{letters}]+", text)), key=len, reverse=True):
-            text = text.replace(run, mark + "{" + "".join(table[character] for character in run) + "}")
+    parts: list[str] = []
+    if text.isascii():
+        return text
+    for level, run in itertools.groupby(text, key=_level):
+        raised = "".join(run)
+        parts.append(f"{level}{{{unicodedata.normalize('NFKC', raised)}}}" if level else raised)
+    text = "".join(parts)
     text = "".join(_UNICODE.get(character, character) for character in text)
-    return unicodedata.normalize("NFKC", text) if not text.isascii() and "«" not in text else text
+    return unicodedata.normalize("NFKC", text) if "«" not in text else text
 
 
 def _words(text: str) -> str:

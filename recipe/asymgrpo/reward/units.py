@@ -41,7 +41,8 @@ _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "squared": 2, "cubed": 3}
 # "5 is wrong", "5 or more", "5th": no units, and what they say is more than a number.
 _NO_UNITS = frozenset(
     "is are was were be not no none if or and but to at than more less least most about over under below above beyond zero negative factorial plus minus wrong right correct incorrect "
-    "maybe perhaps either neither only up down with without for where when th st nd rd half hundred thousand million billion trillion dozen "
+    "tenth hundredth thousandth third fourth fifth sixth seventh eighth ninth sixths sevenths eighths ninths one two three four five six seven eight nine ten eleven twelve twenty "
+    "choose instead rejected approximately factorials bn mil mln x y z sqrt ln log exp sin cos tan maybe perhaps either neither only up down with without for where when th st nd rd half hundred thousand million billion trillion dozen "
     "tenths hundredths thousandths thirds halves fourths fifths lakh crore quadrillion inverse reciprocal root doubled tripled pi i e then so hence thus since because except remainder mod modulo base which that else otherwise does do has have false true error unknown impossible".split()
 )  # fmt: skip
 SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}
@@ -103,7 +104,7 @@ def read_unit(text: str) -> Unit | None:
         elif word in _POWERS:
             ahead = _POWERS[word]
         elif word is not None:
-            if word.lower() in _NO_UNITS or word in ("M", "B"):  # millions, billions
+            if word.lower() in _NO_UNITS or word in ("k", "M", "B"):  # thousands, millions, billions
                 return None
             for name, power in _resolve(word):
                 last = _BASES.get(name, (name, 1, Fraction(1)))

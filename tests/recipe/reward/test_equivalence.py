@@ -111,6 +111,30 @@ def test_a_verdict_says_why(gold, answer, reason):
     assert (found["why"], found["score"]) == (reason, float(reason in EQUAL))
 
 
+WRAPPED = [
+    "=(x+2)(x-3)", "\\approx (x+2)(x-3)", "\\text{Result}=(x+2)(x-3)", "\\text{The answer is }(x+2)(x-3)",
+    "(x+2)(x-3)\\text{ units}", "(x+2)(x-3), x\\in\\mathbb{R}", "((x+2)(x-3))", "\\mathbf{(x+2)(x-3)}",
+    "\\color{red}(x+2)(x-3)", "(x+2)(x-3)=(x+2)(x-3)",
+]  # fmt: skip
+NOTHINGS = [
+    "0:0", "\\infty:\\infty", "x-x:0", "0/0", "0\\cdot\\infty", "\\infty-\\infty", "1/0", "\\emptyset", "\\{\\}",
+    "()", "[]", "=", "x=x", "0=0", "\\pm", "\\ldots", "?", ":", ",", "\\text{}", "|", "\\infty",
+]  # fmt: skip
+"""Answers that might be equal to anything."""
+OF_EVERY_KIND = [
+    "42", "-3.5", "\\frac12", "x^2+1", "\\sqrt2", "50\\%", "5\\text{ cm}", "\\$5", "x=5", "1:2", "2:3:5", "(1,2)", "1,2",
+    "\\{1,2\\}", "[1,2)", "x\\ge 2", "\\text{yes}", "1\\pmod 6", "52_8", "y=2x+1", "\\begin{pmatrix}1\\\\2\\end{pmatrix}",
+    "2k\\pi, k\\in\\mathbb{Z}", "3i", "\\pi", "90^\\circ", "3:30", "\\frac{1}{x}", "5!", "10^{20}", "\\angle ABC = 70^\\circ",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("nothing", NOTHINGS)
+def test_no_answer_is_equal_to_everything(nothing):
+    """As such, and as an item, a member of a chain or with a name."""
+    shapes = (nothing, f"({nothing},{nothing})", f"{nothing},{nothing}", f"x={nothing}", f"1\\pmod{{{nothing}}}")
+    assert [(gold, shape) for gold in OF_EVERY_KIND for shape in shapes if judge(gold, shape) in EQUAL] == []
+
+
 ASKED = "What is $(4 \\times 12)-(4+12)$, if $x = 5$ and $\\frac{8}{22}$ of $50\\%$ have $\\left(x+2\\right)(x-3)$ and $|x - 3| < 5$?"
 
 
@@ -129,6 +153,7 @@ ASKED = "What is $(4 \\times 12)-(4+12)$, if $x = 5$ and $\\frac{8}{22}$ of $50\
         ("x^2-x-6", "+(x+2)\\cdot(x−3),", True),
         ("f(x)=(x+2)(x-3)", "(x+2)(x-3)", False),
         ("8/22", "\\frac{8}{22}", False),
+        *(("x^2-x-6", wrapped, True) for wrapped in WRAPPED),
     ],
 )
 def test_a_formula_of_the_question_is_no_answer(gold, answer, copied):
