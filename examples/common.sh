@@ -157,13 +157,27 @@ prepare_data() {
 }
 
 choose_attention() {
-    # Packed sequences need the kernels of flash-attn.
-    if [ "$DEVICE" = cuda ] && { [ -n "$DRY_RUN" ] || has_module flash_attn; }; then
+    # Packed sequences need the kernels of flash-attn. A plan that is made where no GPU is takes them for granted.
+    if [ "$DEVICE" = cuda ] && { has_module flash_attn || { [ -n "$DRY_RUN" ] && ! command -v nvidia-smi > /dev/null; }; }; then
         ATTENTION=flash_attention_2 REMOVE_PADDING=True
-    else
-        ATTENTION=sdpa REMOVE_PADDING=False
-        [ "$DEVICE" = cpu ] || echo "$SCRIPT.sh: no flash-attn in $PYTHON, so attention is sdpa on padded batches: slower" >&2
+        MICRO_BATCHES=(
+            actor_rollout_ref.actor.use_dynamic_bsz=True
+            actor_rollout_ref.actor.ppo_max_token_len_per_gpu="$MAX_TOKENS"
+        )
+        return
     fi
+    [ "$DEVICE" = cpu ] || echo "$SCRIPT.sh: no flash-attn in $PYTHON, so attention is sdpa on padded batches: slower" >&2
+    # verl would count the tokens of a micro-batch without the padding, which is then up to several times as much.
+    local rows=$((MAX_TOKENS / (PROMPT_LENGTH + RESPONSE_LENGTH))) all=$((MINI_BATCH * ROLLOUTS / RANKS))
+    while [ "$rows" -gt 1 ] && [ $((all % rows)) -ne 0 ]; do rows=$((rows - 1)); done
+    [ "$rows" -ge 1 ] || rows=1
+    ATTENTION=sdpa REMOVE_PADDING=False
+    MICRO_BATCHES=(
+        actor_rollout_ref.actor.use_dynamic_bsz=False
+        actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu="$rows"
+        actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu="$rows"
+        actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu="$rows" # for actor.use_kl_loss=True
+    )
 }
 
 needed() { # what the evaluation has to be told, because it is not its default

@@ -25,8 +25,7 @@ ACTOR=(
     actor_rollout_ref.actor.strategy=fsdp2
     actor_rollout_ref.actor.optim.lr="$LR"
     actor_rollout_ref.actor.ppo_mini_batch_size="$MINI_BATCH"
-    actor_rollout_ref.actor.use_dynamic_bsz=True
-    actor_rollout_ref.actor.ppo_max_token_len_per_gpu="$MAX_TOKENS"
+    "${MICRO_BATCHES[@]}" # of so many tokens, or where they are padded of so many rows: common.sh
     actor_rollout_ref.actor.use_kl_loss=False
     actor_rollout_ref.actor.data_loader_seed="$SEED"
 )

@@ -71,7 +71,8 @@ def plan(config: Any, absent_ok: Path | None = None) -> list[tuple[str, str]]:
     if nodes < 1 or per_node < 1:
         raise PlanError(f"trainer.nnodes={nodes} and trainer.n_gpus_per_node={per_node}: both must be at least 1")
     prompts, n, mini = data.train_batch_size, rollout.n, actor.ppo_mini_batch_size
-    parallel = actor.fsdp_config.get("ulysses_sequence_parallel_size", 1) or 1
+    fsdp = actor.get("fsdp_config")  # Megatron's actor has none
+    parallel = (fsdp or {}).get("ulysses_sequence_parallel_size", 1) or 1
     tensor = rollout.tensor_model_parallel_size
     lines: list[tuple[str, str]] = []
 
@@ -103,7 +104,7 @@ def plan(config: Any, absent_ok: Path | None = None) -> list[tuple[str, str]]:
         raise PlanError(f"actor.ppo_mini_batch_size ({mini}) is more than data.train_batch_size ({prompts})")
     _multiple(prompts, mini, "data.train_batch_size", "actor.ppo_mini_batch_size", "change one of them")
     _multiple(gpus, parallel, f"{nodes} x {per_node} GPUs", "fsdp_config.ulysses_sequence_parallel_size", "lower it")
-    ranks = gpus // parallel
+    ranks = gpus // parallel if fsdp is not None else 1
     _multiple(
         mini * n,
         ranks,
@@ -114,12 +115,13 @@ def plan(config: Any, absent_ok: Path | None = None) -> list[tuple[str, str]]:
     _multiple(gpus, tensor, f"{nodes} x {per_node} GPUs", "rollout.tensor_model_parallel_size", "change it")
     if tensor > per_node:
         raise PlanError(f"rollout.tensor_model_parallel_size={tensor} is more than the {per_node} GPUs of a node")
-    lines.append(("GPUs", f"{nodes} x {per_node}: {ranks} FSDP ranks, {gpus // tensor} vLLM engines of {tensor}"))
+    trained = f"{ranks} FSDP ranks" if fsdp is not None else "Megatron, whose ranks and memory are not checked"
+    lines.append(("GPUs", f"{nodes} x {per_node}: {trained}, {gpus // tensor} vLLM engines of {tensor}"))
     lines.append(
         (
             "batch",
             f"{prompts} prompts x {n} = {prompts * n} responses a step, {prompts // mini} updates of {mini} x {n} = "
-            f"{mini * n}, {mini * n // ranks} on each rank",
+            f"{mini * n}" + (f", {mini * n // ranks} on each rank" if fsdp is not None else ""),
         )
     )
 
@@ -134,6 +136,8 @@ def plan(config: Any, absent_ok: Path | None = None) -> list[tuple[str, str]]:
                 f"{worker.model.path}, {model.context}; lower one of them"
             )
         _multiple(model.heads, tensor, "the model's attention heads", "rollout.tensor_model_parallel_size", "change it")
+    if not actor.use_dynamic_bsz and actor.ppo_micro_batch_size_per_gpu is None:
+        raise PlanError("actor.ppo_micro_batch_size_per_gpu is not set; set it, or actor.use_dynamic_bsz=True")
     micro = actor.ppo_max_token_len_per_gpu if actor.use_dynamic_bsz else actor.ppo_micro_batch_size_per_gpu * length
     if actor.use_dynamic_bsz and micro * parallel < length:
         raise PlanError(f"actor.ppo_max_token_len_per_gpu={micro} is less than one prompt + response = {length}")
@@ -158,7 +162,7 @@ def plan(config: Any, absent_ok: Path | None = None) -> list[tuple[str, str]]:
 
     if model is None:
         lines.append(("memory", f"{worker.model.path} is not on this disk, so its context and memory are not checked"))
-    else:
+    elif fsdp is not None:
         lines.append(("memory", memory_floor(config, model, ranks * parallel, tensor, micro)))
     name = f"{trainer.project_name}/{trainer.experiment_name}"
     lines.append(("run", f"{trainer.total_training_steps} steps of {name}; checkpoints in {trainer.default_local_dir}"))

@@ -154,7 +154,7 @@ def check_plugin() -> list[Finding]:
     if done.returncode == 0 and "recipe.asymgrpo" in done.stdout:
         return [Finding(OK, "plugin", "algorithm.adv_estimator=asym_grpo is registered here")]
     cause = (done.stderr.strip().splitlines() or ["no message"])[-1]
-    remedy = "pip install verl-asymgrpo in this environment"
+    remedy = f"{sys.executable} -m pip install . in the folder of verl-asymgrpo"
     version = version_of("verl")
     if version and as_numbers(version) < (0, 9):
         remedy += ", and export VERL_USE_EXTERNAL_MODULES=verl_ext.plugin, for this verl looks for no plugins"

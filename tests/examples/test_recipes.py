@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
 from recipe.asymgrpo.data import main as data_main
-from verl_ext import dry_run
+from verl_ext import dry_run, models
 
 ROOT = Path(__file__).resolve().parents[2]
 ONE_GPU = ["run_qwen2_5_0_5b_1gpu", "run_qwen2_5_3b_lora_1gpu"]
@@ -54,10 +55,10 @@ def hand_over(data, tmp_path_factory):
     """Runs a script up to its dry run, whose arguments it returns: a python in its place writes them down."""
     folder = tmp_path_factory.mktemp("python")
     python, seen = folder / "python", folder / "seen"
-    # It fails where the arguments have a key that verl does not know.
+    # It fails where the arguments have a key that verl does not know, and has no flash-attn.
     python.write_text(
         f'#!/bin/sh\ncase "$2" in verl_ext.dry_run) shift 2; printf "%s\\0" "$@" END >> {seen};; esac\n'
-        'case "$*" in *rollout.none=1*) exit 1;; esac\n'
+        'case "$*" in *rollout.none=1* | *"import flash_attn"*) exit 1;; esac\n'
     )
     python.chmod(0o755)
 
@@ -230,6 +231,48 @@ def test_tiny_on_a_gpu_is_the_same_script(tmp_path, hand_over):
     assert "actor_rollout_ref.actor.strategy=fsdp2" in arguments
     assert "trainer.total_training_steps=2" in arguments
     assert not [argument for argument in arguments if "cpu" in argument.replace(str(tmp_path), "")]
+
+
+def test_without_flash_attn_a_micro_batch_is_counted_with_its_padding(tmp_path, hand_over, planned, monkeypatch):
+    """A plan on a machine with a GPU looks for it; elsewhere it takes it for granted."""
+    packed = "actor_rollout_ref.actor.use_dynamic_bsz=True"
+    assert packed in hand_over("run_qwen_7b")[1]
+    (tmp_path / "nvidia-smi").symlink_to("/bin/true")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    done, arguments = hand_over("run_qwen_7b", ROLLOUTS="6")
+    assert "no flash-attn" in done.stderr
+    assert packed not in arguments
+    assert "actor_rollout_ref.model.use_remove_padding=False" in arguments
+    # 16384 tokens are 4 rows of 4096, and 256 * 6 / 8 rows a rank are a multiple.
+    assert "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=4" in arguments
+    assert "192 on each rank" in planned(arguments)
+    _, odd = hand_over("run_qwen_7b", ROLLOUTS="3", MINI_BATCH="8", MAX_TOKENS="20480")
+    assert "actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=3" in odd  # of 3 rows, not 5
+
+
+def test_megatron_and_a_missing_micro_batch(hand_over, capsys):
+    wanted = [arg for arg in hand_over("run_qwen_7b")[1] if "strategy=fsdp2" not in arg]
+    assert dry_run.main([*wanted, "model_engine=megatron"]) == 0, capsys.readouterr().err
+    assert "Megatron, whose ranks and memory are not checked" in capsys.readouterr().out
+    assert dry_run.main([*wanted, "actor_rollout_ref.actor.use_dynamic_bsz=False"]) == 1
+    assert "micro_batch_size_per_gpu" in capsys.readouterr().err
+
+
+def test_a_model_in_the_hubs_cache_is_looked_at(tmp_path, monkeypatch):
+    snapshot = tmp_path / "models--some--model/snapshots/abc"
+    snapshot.mkdir(parents=True)
+    refs = tmp_path / "models--some--model/refs"
+    refs.mkdir()
+    (refs / "main").write_text("abc")
+    sizes = {"vocab_size": 10, "hidden_size": 8, "num_hidden_layers": 2, "intermediate_size": 16}
+    config = {"max_position_embeddings": 64, "num_attention_heads": 2, **sizes}
+    (snapshot / "config.json").write_text(json.dumps(config))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    assert models.describe_model("some/model").context == 64
+    assert models.vocabulary("some/model") == 10
+    assert models.describe_model("some/other") is None
+    with pytest.raises(models.PlanError, match=r"there is no some/where/else/config\.json"):
+        models.describe_model("some/where/else")
 
 
 def test_before_the_data_is_there(hand_over, planned):

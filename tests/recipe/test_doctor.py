@@ -61,7 +61,7 @@ def test_without_the_plugin(monkeypatch, capsys):
     assert doctor.main(["--no-ray"]) == 1
     printed = capsys.readouterr().out
     finding = one(line for line in printed.splitlines() if line.startswith(f"{FAIL}  plugin"))
-    assert "pip install verl-asymgrpo" in finding
+    assert f"{sys.executable} -m pip install . in the folder of verl-asymgrpo" in finding
     assert printed.endswith("mend what says FAIL first\n")
 
 
