@@ -52,7 +52,7 @@ setup(
         "License :: OSI Approved :: Apache Software License",
         "Intended Audience :: Science/Research",
         "Operating System :: POSIX :: Linux",
-        *(f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 14)),
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 13)),
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
 )

@@ -248,7 +248,7 @@ def claims(study: Study) -> list[Claim]:
         ),
         Claim(
             "h",
-            "the entropy changes by -eta Cov(log pi, A), and the covariance grows with p",
+            "the entropy changes by -eta Cov(log pi, A), and the covariance is larger at p >= 0.6 than below 0.4",
             lambda: (
                 on_tasks(
                     "GRPO: correlation over steps of Cov and entropy change",

@@ -8,9 +8,12 @@
 #   bash benchmarks/study/run.sh --help           the other options
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-source examples/quickstart/env.sh "" # --help is the runner's
-
 VENV=${VENV:-.venv}
+if [ -e "$VENV/bin/python" ]; then # --help is the runner's, where it can be asked
+    source examples/quickstart/env.sh ""
+else
+    source examples/quickstart/env.sh
+fi
 ensure_cpu_env "$VENV"
 export OMP_NUM_THREADS=1 VERL_LOGGING_LEVEL=ERROR TRANSFORMERS_VERBOSITY=error HF_HUB_DISABLE_PROGRESS_BARS=1
 "$VENV/bin/python" -W ignore -m benchmarks.study.runner "$@"

@@ -656,6 +656,8 @@ def test_numbers_in_prose_are_those_of_the_results():
         for number in re.findall(NUMBER, block)
     }
     readme, results = (re.sub(BLOCK, "", page, flags=re.DOTALL) for page in pages.values())
+    loss = (ROOT / "docs/loss.md").read_text().partition("In the study")[2].partition("It logs")[0]
+    assert set(re.findall(NUMBER, loss)) <= shown | {"0.1"}  # and a coefficient
     section = readme.partition("## Does it do what the paper says?")[2].partition("\n## ")[0]
     for prose in (section, results):
         prose = re.sub(r"arXiv [\d.]+|```.*?```", "", prose, flags=re.DOTALL)
