@@ -148,7 +148,8 @@ def check_bypass(config: Any) -> None:
     if bypass and (separate or not v1):
         raise ConfigError(
             "actor_rollout_ref.actor.policy_loss.loss_mode=entropy_modulated: with "
-            "algorithm.rollout_correction.bypass_mode=True this trainer uses verl's own loss instead. Set "
+            "algorithm.rollout_correction.bypass_mode=True this trainer asks for verl's own loss instead, and which of "
+            "the two its workers take is not ours to say. Set "
             "bypass_mode=False, or take verl's V1 trainer (trainer.use_v1=True)."
         )
 
