@@ -173,7 +173,7 @@ def test_a_loss_that_bypass_mode_would_replace_is_refused(trainer, rest, refused
         }
     )
     if refused and loss == "entropy_modulated":
-        with pytest.raises(ConfigError, match="bypass_mode=True this trainer uses verl's own loss"):
+        with pytest.raises(ConfigError, match="bypass_mode=True this trainer asks for verl's own loss"):
             early_check.check(whole)
         whole.algorithm.rollout_correction.bypass_mode = False
     early_check.check(whole)
@@ -204,7 +204,7 @@ def test_options_compose_with_every_word(base, overrides, word):
         whole = compose(base, overrides=[f"+asymgrpo={word}", *overrides])
     bypassed = OmegaConf.select(whole, "algorithm.rollout_correction.bypass_mode", default=False)
     if word == "modulated" and bypassed and not OmegaConf.select(plain, "trainer.use_v1", default=False):
-        with pytest.raises(ConfigError, match="bypass_mode=True this trainer uses verl's own loss"):
+        with pytest.raises(ConfigError, match="bypass_mode=True this trainer asks for verl's own loss"):
             early_check.check(whole)  # before verl 0.9
         return
     early_check.check(whole)
