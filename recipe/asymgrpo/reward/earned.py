@@ -21,9 +21,11 @@ _NAME = re.compile(r"^[A-Za-z]\w*(?:\([^()]*\))?=")
 _LOOSE = r"[\s{}*]|\\(?:[,;:!]|(?:cdot|times|displaystyle|limits|bigl|bigr|quad|mathrm)(?![a-z]))"
 """What makes no other formula of one."""
 _AROUND = re.compile(
-    r"^(?:[A-Za-z]|«[^»]*»)(?:_\{\w+\})?\s*=|\\\$|\\?%|\^\{\\circ\}|\\frac\{\s*«[^»]*»\s*\}\{\s*«[^»]*»(?:\s*\^\{\d\})?\s*\}|(?:/|\\cdot)?\s*\(?(?:\s*«[^»]*»)+\s*\)?(?:\s*\^\{-?\d\})?|\s+"
+    r"^(?:[A-Za-z]|«[^»]*»)(?:_\{\w+\})?\s*=|\\\$|\\?%|\^\{\\circ\}|\s+"
+    r"|\\frac\{\s*«[^»]*»\s*\}\{\s*«[^»]*»(?:\s*\^\{\d\})?\s*\}|\((?:\s*«[^»]*»)+\s*\)"
+    r"|(?:(?:/|\\cdot)\s*)?«[^»]*»(?:\s*\^\{-?\d\})?"
 )
-_NUMBER = re.compile(r"-?(?:[\d.,]+(?:/\d+)?|\d*\\frac\{-?\d+\}\{\d+\})")
+_NUMBER = re.compile(r"-?(?:[\d.,]+(?:[/:]\d+)*|\d*\\frac\{-?\d+\}\{\d+\})")
 _OVER_AN_INDEX = re.compile(r"\\(?:sum|prod|int|lim)(?![a-z])")
 _CHAIN = re.compile(r"=|\\approx(?![a-z])")
 _SEPARATOR = re.compile(r",\s*«(?:and|or)»|[,;]|«(?:and|or)»")
@@ -65,9 +67,9 @@ def is_copied(gold: str, answer: str, question: Any) -> bool:
         return False
     if _stands_in(_bare(answer), _spelt(question), {_bare(gold)}, between=rf"(?:{_LOOSE})*"):
         return True
-    expected = {*_formulas(gold)}
-    formulas = [_squeezed(plain(max(found, key=len))) for found in _FORMULA.findall(question)]
-    return any(_stands_in(formula, text, expected) for formula in _formulas(answer) for text in formulas)
+    expected, given = {*_formulas(gold)}, _formulas(answer)
+    asked = [text for found in _FORMULA.findall(question) for text in _formulas(max(found, key=len))]
+    return any(_stands_in(formula, text, expected) for formula in given for text in asked)
 
 
 def _stands_in(formula: str, text: str, expected: set[str], between: str = "") -> bool:
@@ -82,15 +84,15 @@ def _stands_in(formula: str, text: str, expected: set[str], between: str = "") -
 
 def _formulas(text: str) -> list[str]:
     """What stands in an answer, without names, words, remarks and brackets around it."""
-    text = plain(text)
     try:
+        text = plain(text)
         remark = remark_of(text)
         members = _members(text if remark is None else remark[0])
-    except NotRead:
+    except (NotRead, RecursionError):
         return []
     found = []
     for member in members:
-        last = re.sub(r",\s*\w+\s*\\in(?![a-z]).*", "", re.sub(r"«[^»]*»", " ", member)).strip(" :")
+        last = re.sub(r",\s*\w+\s*\\in(?![a-z]).*", "", re.sub(r"«[^»]*»(?:\s*\^\{-?\d\})?", " ", member)).strip(" :")
         while (bracket := re.match(r"\\?[({]", last)) and closing_of(last, bracket.end() - 1) == len(last) - 1:
             last = last[bracket.end() : -1].removesuffix("\\").strip()
         found.append(_squeezed(last))
@@ -113,6 +115,13 @@ def is_worked_out(gold: str, answer: str, expected: Any) -> bool:
         answer: the model's, of `text.plain`.
         expected: the node of `gold`.
     """
+    try:
+        return _is_worked_out(gold, answer, expected)
+    except NotRead:  # brackets that do not fit
+        return False
+
+
+def _is_worked_out(gold: str, answer: str, expected: Any) -> bool:
     if _OVER_AN_INDEX.search(_members(answer)[-1]) and not _OVER_AN_INDEX.search(gold):
         return False
     while isinstance(expected, (Labelled, Remark)):
