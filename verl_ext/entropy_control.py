@@ -74,7 +74,7 @@ def act(data: Any, algorithm: Any = None, keys: Sequence[str] | None = None) -> 
         recipe.asymgrpo.config.ConfigError: a knob is impossible, there are no log-probabilities, or levels fall in a
             run of unknown length.
     """
-    if run.inside:
+    if run.inside or not hasattr(data, "batch"):  # the latter of a stranger's function that has the name
         return data
     from recipe.asymgrpo.config import ConfigError
     from recipe.asymgrpo.entropy_control import PATH, EntropyControlConfig, control
@@ -85,8 +85,6 @@ def act(data: Any, algorithm: Any = None, keys: Sequence[str] | None = None) -> 
     if config is None:
         return data
     trainer = _calling_trainer()
-    if not hasattr(data, "batch"):  # another function of the name that we stand around
-        return data
     _start(trainer, config.way, config)
     batch = data.batch
     log_probs = batch.get("old_log_probs", batch.get("rollout_log_probs"))

@@ -75,20 +75,12 @@ class Estimate:
 
 def student_p(t: float, freedom: int) -> float:
     """Two-sided tail of Student's t: P(|T| >= t), t >= 0, in closed form for whole degrees of freedom."""
-    angle = math.atan(t / math.sqrt(freedom))
-    term, total = 1.0, 0.0
-    if freedom % 2:
-        if freedom > 1:
-            term = math.cos(angle)
-            total = term
-            for k in range(3, freedom - 1, 2):
-                term *= (k - 1) / k * math.cos(angle) ** 2
-                total += term
-        return 1 - 2 / math.pi * (angle + math.sin(angle) * total)
-    for k in range(2, freedom + 1, 2):
+    angle, odd = math.atan(t / math.sqrt(freedom)), freedom % 2
+    term, total = math.cos(angle) ** odd, 0.0
+    for k in range(2 + odd, freedom + 1, 2):
         total += term
         term *= (k - 1) / k * math.cos(angle) ** 2
-    return 1 - math.sin(angle) * total
+    return 1 - (2 / math.pi * (angle + math.sin(angle) * total) if odd else math.sin(angle) * total)
 
 
 def holm(p_values: Mapping[Name, float]) -> dict[Name, float]:

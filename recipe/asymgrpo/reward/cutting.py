@@ -16,6 +16,8 @@ _SAYS = re.compile(
     re.IGNORECASE,
 )
 
+SEPARATORS = re.compile(r",\s*«(?:and|or)»|[,;]|«(?:and|or)»")
+
 CONDITION = re.compile(r"(\\?[A-Za-z]+)\s*(?:\\(?:in|ge|le|ne)(?![a-z])|[<>]).*")
 
 
@@ -43,6 +45,14 @@ def split(text: str, pattern: re.Pattern[str]) -> tuple[list[str], list[str]]:
         if text[position - 1] == "\\":
             position += text[position : position + 1] not in ("{", "}")
     return [*parts, text[last:].strip()], signs
+
+
+def bracketed(text: str) -> tuple[str, str] | None:
+    r"""The brackets around all of a text, as ``()`` or ``\{}``, and what is in them."""
+    opening = re.match(r"\\?[({\[]", text)
+    if opening is None or closing_of(text, opening.end() - 1) != len(text) - 1:
+        return None
+    return opening.group() + text[-1], text[opening.end() : -1].removesuffix("\\").strip()
 
 
 def remark_of(text: str) -> tuple[str, str, bool] | None:

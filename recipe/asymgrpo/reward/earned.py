@@ -7,10 +7,10 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from recipe.asymgrpo.reward.cutting import CONDITION, remark_of, split
+from recipe.asymgrpo.reward.cutting import CONDITION, SEPARATORS, bracketed, remark_of, split
 from recipe.asymgrpo.reward.nodes import Labelled, Many, Remark, Scalar
 from recipe.asymgrpo.reward.notation import NotRead
-from recipe.asymgrpo.reward.spelling import closing_of, normalise
+from recipe.asymgrpo.reward.spelling import normalise
 from recipe.asymgrpo.reward.text import plain
 
 _TRIVIAL = re.compile(
@@ -28,7 +28,6 @@ _AROUND = re.compile(
 _NUMBER = re.compile(r"-?(?:[\d.,]+(?:[/:]\d+)*|\d*\\frac\{-?\d+\}\{\d+\})")
 _OVER_AN_INDEX = re.compile(r"\\(?:sum|prod|int|lim)(?![a-z])")
 _CHAIN = re.compile(r"=|\\approx(?![a-z])")
-_SEPARATOR = re.compile(r",\s*«(?:and|or)»|[,;]|«(?:and|or)»")
 _SET_OF_REALS = re.compile(r"[<>]|\\(?:le|ge|in|ne|cup|begin|setminus)(?![a-z])")
 # What is written of numbers only, brought to one letter: a behind a number (roots, fractions), b what is not.
 _PART = r"(?:b|1a|1|a)?(?:p|(?<=[ab1]))"
@@ -65,18 +64,25 @@ def is_copied(gold: str, answer: str, question: Any) -> bool:
     """
     if not isinstance(question, str):
         return False
-    if _stands_in(_bare(answer), _spelt(question), {_bare(gold)}, between=rf"(?:{_LOOSE})*"):
+    bare = _bare(answer)
+    if _is_formula(bare) and bare != _bare(gold) and _stands_in(bare, _spelt(question), rf"(?:{_LOOSE})*"):
         return True
-    expected, given = {*_formulas(gold)}, _formulas(answer)
-    asked = [text for found in _FORMULA.findall(question) for text in _formulas(max(found, key=len))]
-    return any(_stands_in(formula, text, expected) for formula in given for text in asked)
+    return any(  # one formula in most answers that have any: only then the question's are taken apart
+        _stands_in(formula, text)
+        for formula in {*filter(_is_formula, _formulas(answer))}.difference(_formulas(gold))
+        for found in _FORMULA.findall(question)
+        for text in _formulas(max(found, key=len))
+    )
 
 
-def _stands_in(formula: str, text: str, expected: set[str], between: str = "") -> bool:
-    fraction = re.fullmatch(r"-?(\d+)/(\d+)", formula)
+def _is_formula(text: str) -> bool:
+    """A number, a letter or a unit is none, nor a fraction in lowest terms."""
+    fraction = re.fullmatch(r"-?(\d+)/(\d+)", text)
     in_lowest_terms = fraction is not None and math.gcd(int(fraction[1]), int(fraction[2])) == 1
-    if not formula or formula in expected or in_lowest_terms or _TRIVIAL.fullmatch(formula):
-        return False
+    return not in_lowest_terms and _TRIVIAL.fullmatch(text) is None
+
+
+def _stands_in(formula: str, text: str, between: str = "") -> bool:
     before = r"(?<![\w.^_])" if re.match(r"\w", formula) else ""
     after = r"(?![\w^_])" if re.search(r"\w\Z", formula) else r"(?!\s*[\^_])"
     return re.search(before + between.join(map(re.escape, formula)) + after, text) is not None
@@ -93,8 +99,8 @@ def _formulas(text: str) -> list[str]:
     found = []
     for member in members:
         last = re.sub(r",\s*\w+\s*\\in(?![a-z]).*", "", re.sub(r"«[^»]*»(?:\s*\^\{-?\d\})?", " ", member)).strip(" :")
-        while (bracket := re.match(r"\\?[({]", last)) and closing_of(last, bracket.end() - 1) == len(last) - 1:
-            last = last[bracket.end() : -1].removesuffix("\\").strip()
+        while (brackets := bracketed(last)) is not None and brackets[0][0] != "[":
+            last = brackets[1]
         found.append(_squeezed(last))
     return found
 
@@ -143,16 +149,16 @@ def _are_numbers(text: str, enough: Callable[[str], bool]) -> bool:
     text = re.sub(r"\\(?:begin|end)\{(?:aligned|align\*?|gathered|split)\}|&", "", text)
     remark = remark_of(text)
     text = text if remark is None else remark[0]
-    pieces = [piece for piece in split(text, _SEPARATOR)[0] if not CONDITION.fullmatch(piece)]
+    pieces = [piece for piece in split(text, SEPARATORS)[0] if not CONDITION.fullmatch(piece)]
     if len(pieces) > 1:
         return all(_are_numbers(piece, enough) for piece in pieces)
     members = _members(pieces[0] if pieces else text)
     if any(map(_is_number, members)):
         return True
     last = members[-1]
-    if (bracket := re.match(r"\\?[({\[]", last)) and closing_of(last, bracket.end() - 1) == len(last) - 1:
-        inner = last[bracket.end() : -1].removesuffix("\\")
-        if bracket.group() == "\\{" or (bracket.group() != "{" and split(inner, _SEPARATOR)[1]):
+    if (brackets := bracketed(last)) is not None:
+        kind, inner = brackets
+        if kind == "\\{}" or (kind != "{}" and split(inner, SEPARATORS)[1]):
             return _are_numbers(inner, enough)
     return enough(last)
 

@@ -132,9 +132,9 @@ def _points(names: list[Any], whole: bool = False) -> list[dict[Any, Any]]:
                 point[name] = Rational(2 + (number * (place + 1) + 3 * place) % (5 + 2 * len(names)))
             else:
                 value = Fraction(prime * 7 + 3 * number + 1, 10 + 3 * place + number)
-                value = -value if number % 3 == 2 else value / 16 if number % 3 == 1 else value
-                if number >= 2 * POINTS:  # small ones of the other sign, for what is real in (-1, 1) only
-                    value = -abs(value) / (1 if number % 3 == 1 else 16)
+                last = number >= 2 * POINTS  # small and below 0, for what is real in (-1, 1) only
+                value = value / 16 if last or number % 3 == 1 else value
+                value = -value if last or number % 3 == 2 else value
                 point[name] = Rational(value.numerator, value.denominator)
         points.append(point)
     return points

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from recipe.asymgrpo.reward.cutting import CONDITION, occurs, remark_of, split, without_thousands
+from recipe.asymgrpo.reward.cutting import CONDITION, SEPARATORS, bracketed, occurs, remark_of, split, without_thousands
 from recipe.asymgrpo.reward.nodes import (
     Labelled,
     Many,
@@ -31,7 +31,6 @@ from recipe.asymgrpo.reward.numeric import determinant
 from recipe.asymgrpo.reward.quantity import in_parts, quantity, words_of
 from recipe.asymgrpo.reward.relations import is_variable, label, relation
 from recipe.asymgrpo.reward.scalar import NotRead
-from recipe.asymgrpo.reward.spelling import closing_of
 from recipe.asymgrpo.reward.text import ROW
 
 
@@ -46,7 +45,6 @@ class Policy:
 _RELATIONS = re.compile(
     r"\\(le|ge|ne|in|notin|equiv|approx|sim|to|mapsto|mid|parallel|perp|Rightarrow|subset|subseteq|cong|propto|iff|Leftrightarrow)(?![a-zA-Z])|([=<>:])"
 )
-_SEPARATORS = re.compile(r",\s*«(?:and|or)»|[,;]|«(?:and|or)»")
 _ENVIRONMENT = re.compile(
     r"\\begin\{(aligned|align\*?|gathered|split|pmatrix|bmatrix|matrix|vmatrix|array|cases|Bmatrix|smallmatrix)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}"
 )
@@ -71,7 +69,7 @@ def read(text: str, policy: Policy) -> Any:
     if policy.thousands:
         text = re.sub(r" (?=\d{3})", "", text) if re.fullmatch(r"-?[1-9]\d{0,2}(?: \d{3})+(?:\.\d+)?", text) else text
         text = without_thousands(text)
-    parts, signs = split(text, _SEPARATORS)
+    parts, signs = split(text, SEPARATORS)
     if len(parts) > 1:
         return _several(parts, signs, policy)
     return _one(parts[0], policy)
@@ -212,10 +210,8 @@ def term(text: str, policy: Policy) -> Any:
         if 0 <= numbers[0] < numbers[1]:  # nothing to work out: a residue and its modulus
             return Residue((Scalar(numbers[0]),), Scalar(numbers[1]))
         return Scalar(numbers[0] % numbers[1])
-    opening = re.match(r"\\?[({\[]", text)
-    if opening and closing_of(text, opening.end() - 1) == len(text) - 1:
-        inner = text[opening.end() : -1].removesuffix("\\").strip()
-        kind = opening.group() + text[-1]
+    if (brackets := bracketed(text)) is not None:
+        kind, inner = brackets
         if kind == "\\{}" and re.search(r"\\mid|:|\|", inner):
             condition = re.fullmatch(r"([^:|]*?)(?:\\mid|:|\|)(.*)", inner)
             if condition is None:
