@@ -662,6 +662,11 @@ def test_numbers_in_prose_are_those_of_the_results():
     for prose in (section, results):
         prose = re.sub(r"arXiv [\d.]+|```.*?```", "", prose, flags=re.DOTALL)
         assert set(re.findall(NUMBER, prose)) <= shown | worked_out
+    entropy = (ROOT / "docs/entropy.md").read_text()
+    found = re.findall(r"[+-]\d\.\d+ \[[^\]]+\]", re.sub(BLOCK, "", entropy, flags=re.DOTALL))
+    tables_of_page = "".join(block for _, block in re.findall(BLOCK, entropy, re.DOTALL))
+    assert len(found) >= 5
+    assert [estimate for estimate in found if estimate not in tables_of_page] == []
     assert f"{len(METHODS)} methods" in section
     assert f"{len(methods.LONG_METHODS)} methods, each with step sizes of its own" in results
 
