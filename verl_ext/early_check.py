@@ -8,9 +8,12 @@ moved that function nothing is lost but the early moment: the same errors come l
 from __future__ import annotations
 
 import functools
+import logging
 import sys
 from pathlib import Path
 from typing import Any
+
+logger = logging.getLogger(f"verl.{__name__}")
 
 
 def install() -> None:
@@ -45,6 +48,8 @@ def check(config: Any) -> None:
     control = EntropyControlConfig.from_algorithm(config.algorithm)  # what two knobs contradict comes before numbers
     if config.algorithm.adv_estimator == "asym_grpo":
         check_rollouts(config)
+    else:
+        warn_of_idle_knobs(config.algorithm, beside_control=control is not None)
     if control is not None:
         check_entropy_control(control, config)
     if config.algorithm.adv_estimator == "asym_grpo" or control is not None:
@@ -53,6 +58,29 @@ def check(config: Any) -> None:
     if policy_loss.get("loss_mode") == "entropy_modulated":
         check_policy_loss(policy_loss)
         check_bypass(config)
+
+
+def warn_of_idle_knobs(algorithm: Any, beside_control: bool) -> None:
+    """Say which settings of our estimator do nothing, because another one was chosen: often a word that was forgotten.
+
+    Args:
+        algorithm: verl's `config.algorithm`, with another `adv_estimator`.
+        beside_control: the scripts' METHOD=grpo,entropy_floor has a preset, and is for any estimator.
+    """
+    from dataclasses import fields
+
+    from recipe.asymgrpo.config import PATH, AsymGRPOConfig, read
+
+    given = algorithm.get("asym_grpo")
+    known = [knob for knob in fields(AsymGRPOConfig) if not (beside_control and knob.name == "preset")]
+    values = {knob.name: read(given, knob.name) for knob in known}
+    idle = [f"{PATH}.{k.name}={values[k.name]}" for k in known if values[k.name] not in (None, k.default)]
+    if idle:
+        logger.warning(
+            "verl-asymgrpo: %s: nothing asks for it, for algorithm.adv_estimator=%s is another estimator. Set "
+            "algorithm.adv_estimator=asym_grpo, or leave it out.",
+            *(", ".join(idle), algorithm.adv_estimator),
+        )
 
 
 def check_rollouts(config: Any) -> None:

@@ -56,6 +56,29 @@ def test_other_estimators_are_not_our_business(launcher):
     verl.utils.config.validate_config(other, False, use_critic=False)
 
 
+@pytest.mark.parametrize(
+    ("given", "idle"),
+    [
+        ({"beta_pos": 0.7, "pass_k": None}, "algorithm.asym_grpo.beta_pos=0.7: "),
+        ({"preset": "maxrl", "beta_neg": 0}, "algorithm.asym_grpo.preset=maxrl, algorithm.asym_grpo.beta_neg=0: "),
+        ({"preset": "asymgrpo", "success_threshold": 0.5}, None),  # the defaults, as any of our words gives them
+        ({"preset": "grpo", "entropy_control": {"floor": 0.5}}, None),  # acts on any estimator
+        ({}, None),
+        (None, None),
+    ],
+)
+def test_knobs_that_nothing_asks_for_are_named(given, idle, caplog):
+    early_check.check(config(adv_estimator="rloo", asym_grpo=given))
+    found = [record.getMessage() for record in caplog.records]
+    assert len(found) == (idle is not None)
+    if idle:
+        assert found[0].startswith(f"verl-asymgrpo: {idle}")
+        assert "algorithm.adv_estimator=rloo" in found[0]
+    caplog.clear()
+    early_check.check(config(asym_grpo=given))  # our estimator
+    assert not caplog.records
+
+
 def test_install_twice_wraps_once(launcher):
     wrapped = verl.utils.config.validate_config
     early_check.install()
