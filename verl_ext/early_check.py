@@ -72,9 +72,12 @@ def warn_of_idle_knobs(algorithm: Any, beside_control: bool) -> None:
     from recipe.asymgrpo.config import PATH, AsymGRPOConfig, read
 
     given = algorithm.get("asym_grpo")
-    known = [knob for knob in fields(AsymGRPOConfig) if not (beside_control and knob.name == "preset")]
-    values = {knob.name: read(given, knob.name) for knob in known}
-    idle = [f"{PATH}.{k.name}={values[k.name]}" for k in known if values[k.name] not in (None, k.default)]
+    idle = [
+        f"{PATH}.{knob.name}={value}"
+        for knob in fields(AsymGRPOConfig)
+        if (value := read(given, knob.name)) not in (None, knob.default)
+        and not (beside_control and knob.name == "preset")
+    ]
     if idle:
         logger.warning(
             "verl-asymgrpo: %s: nothing asks for it, for algorithm.adv_estimator=%s is another estimator. Set "
