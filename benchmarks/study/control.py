@@ -89,7 +89,8 @@ def control_levels(results: Sequence[Result]) -> Iterator[Experiment]:
 
 
 def best_methods(results: Sequence[Result], number: int) -> list[str]:
-    """The methods under control with the best mean of pass@1 and pass@32, over both tasks, on the selection prompts.
+    """The methods under control with the best mean of pass@1 and pass@32, over both tasks, on the selection prompts;
+    and after them the best of a base that has none among them, for a floor is compared with its own base.
 
     Raises:
         Incomplete: a step size or a floor is not known yet.
@@ -111,7 +112,9 @@ def best_methods(results: Sequence[Result], number: int) -> list[str]:
         method: statistics.fmean(statistics.fmean(of_task[task]) for task in CONTROL_TASKS)
         for method, of_task in found.items()
     }
-    return sorted(scores, key=lambda method: -scores[method])[:number]
+    ordered = sorted(scores, key=lambda method: -scores[method])
+    of_each_base = [next(method for method in ordered if method.startswith(f"{base}_")) for base in BASES]
+    return list(dict.fromkeys([*ordered[:number], *of_each_base]))
 
 
 def control(results: Sequence[Result]) -> Iterator[Experiment]:

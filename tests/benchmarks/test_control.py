@@ -90,8 +90,21 @@ def test_reported_are_the_best_and_the_bases_on_fresh_seeds(results):
     reported = list(GROUPS["control"](results))
     assert len(reported) == 10 * 2 * (2 + 6)
     assert {"grpo", "asymgrpo", "asymgrpo_both_0.7"} <= {e.method for e in reported}
-    assert control.best_methods(results, 1) == ["asymgrpo_both_0.7"]
+    assert control.best_methods(results, 1)[0] == "asymgrpo_both_0.7"
     assert not any(e.selection for e in reported)
+
+
+def test_a_base_with_none_among_the_best_reports_its_own_best(results):
+    """Else the reported could not say whether a floor helps GRPO."""
+    better = [
+        finished(e, (0.65 if e.method.startswith("asymgrpo") or e.method == "grpo_repo_fall" else 0.5, 0.9, 0.95))
+        for e in GROUPS["control_levels"](results)
+    ]
+    rows = [row for row in results if row["group"] != "control_levels"] + better
+    best = control.best_methods(rows, 6)
+    assert best[6:] == ["grpo_repo_fall"]
+    assert all(method.startswith("asymgrpo") for method in best[:6])
+    assert {(e.method, e.task) for e in GROUPS["control"](rows)} >= {(best[-1], task) for task in control.CONTROL_TASKS}
 
 
 def test_twice_the_length_has_step_sizes_of_its_own(results):
