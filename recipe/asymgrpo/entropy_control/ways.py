@@ -7,6 +7,7 @@ they are, by all but `filter`, which looks at no token.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,10 +16,9 @@ import torch
 from torch import Tensor
 
 from recipe.asymgrpo.entropy_control.config import WAYS, EntropyControlConfig
-from recipe.asymgrpo.policy_loss import modulate
 
 LIKELY = 0.95
-VALUES_AT_ONCE = 2**17
+VALUES_AT_ONCE = 2**19
 
 
 @dataclass(frozen=True)
@@ -52,39 +52,99 @@ class Rows:
         return Rows(self.advantages[rows], self.log_probs[rows], self.mask[rows], entropies)
 
 
+def at_once(values: Tensor) -> int:
+    """How many rows of (B, T) make a block, so that what is computed in between stays in the processor's cache."""
+    return max(1, VALUES_AT_ONCE // max(values.shape[1], 1))
+
+
 def blocks(values: Tensor) -> Iterator[slice]:
-    """Rows of (B, T), some at a time, so that what is computed in between stays in the processor's cache."""
-    at_once = max(1, VALUES_AT_ONCE // max(values.shape[1], 1))
-    for start in range(0, len(values), at_once):
-        yield slice(start, start + at_once)
+    """The rows of (B, T), `at_once` at a time."""
+    for start in range(0, len(values), at_once(values)):
+        yield slice(start, start + at_once(values))
+
+
+def room(tensors: int, *values: Tensor) -> Tensor:
+    """(tensors, rows of a block, T), empty, for numbers made of (B, T) values, in float32 or more.
+
+    Fresh memory for every block would take longer than the arithmetic.
+    """
+    dtype = functools.reduce(torch.promote_types, (each.dtype for each in values), torch.float32)
+    like = values[0]
+    return torch.empty(tensors, min(len(like), at_once(like)), like.shape[1], dtype=dtype, device=like.device)
+
+
+def kept(values: Tensor, mask: Tensor, found: Tensor, ones: Tensor) -> tuple[Tensor, Tensor]:
+    """Fills (B, T) `found` with the values that are own and finite, else 0, and (B, T) `ones` with 1 for those, else 0.
+
+    Products with numbers, for `torch.where` and `isfinite` take ten times as long. `found` may be `values` itself.
+
+    Returns:
+        (B, 1) sums of the two over each row.
+    """
+    ones.copy_(mask.view(torch.uint8))
+    sums = torch.mul(values, ones, out=found).sum(-1, keepdim=True)
+    if not sums.sum().isfinite():
+        own = mask & values.isfinite()
+        ones.copy_(own)
+        sums = found.copy_(torch.where(own, values, 0.0)).sum(-1, keepdim=True)
+    return sums, ones.sum(-1, keepdim=True)
 
 
 @torch.no_grad()
 def apply(config: EntropyControlConfig, value: float, batch: Rows) -> tuple[Tensor, float]:
-    """New (B, T) advantages, and of those that changed the share that `modulation_cap` would let change no further."""
-    way, bounded = APPLY[config.way], WAYS[config.way].channels
+    """New (B, T) advantages, and the size of their change as a share of what `modulation_cap` allows, 0 without one."""
+    if WAYS[config.way].channels:
+        return channels(config, value, batch)
+    way, changed = APPLY[config.way], torch.empty_like(batch.advantages)
     if way is weights:  # its authors' mean is over the likely tokens only, those of the whole batch
         value *= max(float(batch.mask.sum()), 1.0) / max(float(batch.likely.sum()), 1.0)
-    changed, moved, capped = torch.empty_like(batch.advantages), 0, 0
     for part in blocks(changed):
-        rows = batch[part]
-        changed[part] = after = way(config, value, rows)
-        if bounded:
-            change = (after - rows.advantages).abs_()
-            moved += int(change.count_nonzero())
-            capped += int((change > rows.advantages.abs() * (config.modulation_cap * (1 - 1e-3))).count_nonzero())
-    return changed, capped / moved if moved else 0.0
+        changed[part] = way(config, value, batch[part])
+    return changed, 0.0
 
 
-def channels(config: EntropyControlConfig, value: float, rows: Rows) -> Tensor:
-    """The modulation of `recipe.asymgrpo.policy_loss`, with a coefficient of either sign on the chosen channels.
+REACHED: dict[str, Callable[[Tensor], Tensor]] = {
+    "successes": lambda advantages: advantages.amax(-1) > 0,
+    "failures": lambda advantages: advantages.amin(-1) < 0,
+    "both": lambda advantages: advantages.any(-1),
+}
+"""(B,) bool: the rows with a token of the way's channels."""
+
+
+def size_of(way: str, advantages: Tensor, out: Tensor) -> Tensor:
+    """The size of the advantages of the way's channels, 0 for the others."""
+    if way == "successes":
+        return torch.clamp(advantages, min=0, out=out)
+    return torch.abs(advantages, out=out) if way == "both" else torch.neg(advantages, out=out).clamp_(min=0)
+
+
+def channels(config: EntropyControlConfig, value: float, batch: Rows) -> tuple[Tensor, float]:
+    """The modulation of `recipe.asymgrpo.policy_loss`, with a coefficient of either sign on the chosen channels; what
+    `apply` returns.
 
     To first order, -value * (log pi - its response's mean) added to A changes the entropy by + value times the variance
     of log pi along those tokens, whichever the sign of A is: the two channels differ in where that happens.
     """
-    of_successes = value if config.way in ("successes", "both") else 0.0
-    of_failures = -value if config.way in ("failures", "both") else 0.0  # `modulate` blames there
-    return modulate(rows.advantages, rows.log_probs, rows.mask, of_successes, of_failures, config.modulation_cap)
+    changed, allowed, done = torch.empty_like(batch.advantages), 0.0, 0.0
+    memory, cap = room(4, changed, batch.log_probs), config.modulation_cap
+    for part in blocks(changed):
+        rows = batch[part]
+        changed[part] = rows.advantages
+        # The rows with a token of the channels: with outcome rewards half of them, or less.
+        chosen = REACHED[config.way](rows.advantages).nonzero().squeeze(-1)
+        if not cap or not len(chosen):
+            continue
+        advantages, log_probs, ones, bound = memory[:, : len(chosen)]
+        torch.index_select(rows.advantages.to(memory.dtype), 0, chosen, out=advantages)
+        torch.index_select(rows.log_probs.to(memory.dtype), 0, chosen, out=log_probs)
+        sums, counts = kept(log_probs, rows.mask.index_select(0, chosen), log_probs, ones)
+        size_of(config.way, advantages, bound).mul_(ones)
+        change = log_probs.sub_(sums / counts.clamp_(min=1)).mul_(-value / cap)
+        change = torch.maximum(change, torch.neg(bound, out=ones), out=change)
+        change = torch.minimum(change, bound, out=change)
+        changed[part].index_copy_(0, chosen, advantages.add_(change, alpha=cap).to(changed.dtype))
+        allowed, done = allowed + float(bound.sum()), done + float(change.abs_().sum())
+    return changed, done / allowed if allowed else 0.0
 
 
 def bonus(config: EntropyControlConfig, value: float, rows: Rows) -> Tensor:
@@ -132,7 +192,6 @@ def leave_out(config: EntropyControlConfig, value: float, rows: Rows) -> Tensor:
 
 
 APPLY: dict[str, Callable[[EntropyControlConfig, float, Rows], Tensor]] = {
-    **{name: channels for name, way in WAYS.items() if way.channels},
     "bonus": bonus,
     "repo": repo,
     "weights": weights,

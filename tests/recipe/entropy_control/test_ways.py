@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from recipe.asymgrpo.entropy_control import WAYS, Controlled, EntropyControlConfig, State, control, mean_entropy
 from recipe.asymgrpo.entropy_control import ways as ways_of_control
 from recipe.asymgrpo.entropy_control.ways import APPLY, Rows, apply
+from recipe.asymgrpo.policy_loss import modulate
 
 POSITIONS, TOKENS, STEP = 3, 4, 1e-4
 every_way = pytest.mark.parametrize("way", WAYS)
@@ -103,6 +104,32 @@ def test_a_channel_leaves_the_other_alone(way):
     success = policy.advantages[:, 0] > 0
     assert changed[success].any() == (way == "successes")
     assert changed[~success].any() == (way == "failures")
+
+
+@pytest.mark.parametrize("way", ["successes", "failures", "both"])
+@pytest.mark.parametrize("value", [0.05, 3.0, -0.5])
+@pytest.mark.parametrize("cap", [0.95, 0.3, 0.0])
+def test_a_channel_is_the_modulation_of_the_loss(way, value, cap, monkeypatch):
+    """Token by token: signs mixed within a row, padding with advantages, log-probabilities that are not finite."""
+    monkeypatch.setattr(ways_of_control, "VALUES_AT_ONCE", 30)
+    generator = torch.Generator().manual_seed(7)
+    advantages = torch.randn(12, 10, generator=generator)
+    advantages[::3] = advantages[::3].abs()
+    advantages[1] = 0
+    log_probs, mask = -3 * torch.rand(12, 10, generator=generator), torch.rand(12, 10, generator=generator) < 0.7
+    log_probs[2, 4] = log_probs[5, 1] = -float("inf")
+    log_probs[~mask] = float("nan")
+    mask[7] = False
+    config = EntropyControlConfig(way=way, floor=5.0, unit="nats", modulation_cap=cap)
+    found, share = apply(config, value, Rows(advantages, log_probs, mask))
+    of_successes, of_failures = value * (way != "failures"), -value * (way != "successes")
+    expected = modulate(advantages, log_probs, mask, of_successes, of_failures, cap)
+    torch.testing.assert_close(found, expected)
+    in_reach = mask & log_probs.isfinite() & (advantages != 0)
+    in_reach &= {"successes": advantages > 0, "failures": advantages < 0, "both": mask}[way]
+    allowed = cap * float(advantages[in_reach].abs().sum())
+    assert share == pytest.approx(float((expected - advantages).abs().sum()) / allowed if cap else 0, abs=1e-5)
+    assert (share > 0) == (cap > 0)
 
 
 def test_the_bonus_is_the_gradient_of_the_entropy():
@@ -220,4 +247,4 @@ def test_some_rows_at_a_time_are_all_of_them(way, monkeypatch):
     monkeypatch.setattr(ways_of_control, "VALUES_AT_ONCE", 7 * POSITIONS)
     in_parts, share_in_parts = apply(config, 0.3, batch)
     assert torch.equal(at_once, in_parts)
-    assert share == share_in_parts
+    assert share == pytest.approx(share_in_parts)
