@@ -85,7 +85,7 @@ LONGER_METHODS = LONG_METHODS | CONTROL_METHODS
 """All that runs longer than the short groups."""
 CHANNELS = ("successes", "failures", "both")
 CHANNEL_FLOORS = ("0.42", "0.5", "0.6", "0.75")  # above where the runs without a floor end, at 0.3 and 0.4
-BONUSES = (0.05, 0.1)  # too large
+BONUSES = (0.05, 0.1, 0.3)  # too large
 HEADLINE = tuple(METHODS)[:9]  # these run in verl itself
 LABELS = {
     "asymgrpo": "AsymGRPO",

@@ -120,7 +120,7 @@ def test_twice_the_length_has_step_sizes_of_its_own(results):
 
 def test_explosion_is_with_a_ceiling_and_without(results):
     found = {e.method: light.Method.of(e.overrides) for e in GROUPS["control_explosion"](results)}
-    for bonus, held in itertools.product((0.05, 0.1), (False, True)):
+    for bonus, held in itertools.product((0.05, 0.1, 0.3), (False, True)):
         method = found[f"grpo_bonus_{bonus:g}" + ("_ceiling" if held else "")]
         assert method.actor.entropy_coeff == bonus
         config = EntropyControlConfig.from_algorithm(method.algorithm)
