@@ -22,6 +22,7 @@ from benchmarks.study.experiments import (
 from benchmarks.study.methods import (
     BASES,
     BONUSES,
+    CEILINGS,
     CHANNEL_FLOORS,
     CHANNELS,
     CONTROL,
@@ -141,12 +142,12 @@ def control_channel(results: Sequence[Result]) -> Iterator[Experiment]:
 def control_explosion(results: Sequence[Result]) -> Iterator[Experiment]:
     """Entropy bonuses that are too large, with a ceiling at the first step's entropy and without."""
     lr = best_lr(results, "grpo", TASK, "long_grid")
-    for seed, bonus, held in itertools.product(TUNED, BONUSES, (False, True)):
+    for seed, bonus, held in itertools.product(TUNED, BONUSES, ("", *CEILINGS)):
         word = "[grpo,entropy_floor]" if held else "grpo"
         overrides = [f"+asymgrpo={word}", f"actor_rollout_ref.actor.entropy_coeff={bonus:g}"]
         if held:
-            overrides += [f"{CONTROL}.way=both", f"{CONTROL}.floor=null", f"{CONTROL}.ceiling=1"]
-        name = f"grpo_bonus_{bonus:g}" + ("_ceiling" if held else "")
+            overrides += [f"{CONTROL}.way={CEILINGS[held]}", f"{CONTROL}.floor=null", f"{CONTROL}.ceiling=1"]
+        name = f"grpo_bonus_{bonus:g}{held}"
         yield Experiment("control_explosion", "light", name, tuple(overrides), TASK, seed, lr, LONG_STEPS[TASK])
 
 

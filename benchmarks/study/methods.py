@@ -86,6 +86,7 @@ LONGER_METHODS = LONG_METHODS | CONTROL_METHODS
 CHANNELS = ("successes", "failures", "both")
 CHANNEL_FLOORS = ("0.42", "0.5", "0.6", "0.75")  # above where the runs without a floor end, at 0.3 and 0.4
 BONUSES = (0.05, 0.1, 0.3)  # too large
+CEILINGS = {"_ceiling": "both", "_ceiling_bonus": "bonus"}  # the ways that are tried against them
 HEADLINE = tuple(METHODS)[:9]  # these run in verl itself
 LABELS = {
     "asymgrpo": "AsymGRPO",
@@ -122,5 +123,5 @@ LABELS["asymgrpo_modulated_0.3"] = LABELS["modulated_0.3"]
 LABELS |= {
     f"grpo_bonus_{bonus:g}{held}": f"GRPO + entropy bonus {bonus:g}{words}"
     for bonus in BONUSES
-    for held, words in (("", ""), ("_ceiling", ", ceiling 1"))
+    for held, words in (("", ""), *((end, f", ceiling 1 by `{way}`") for end, way in CEILINGS.items()))
 }

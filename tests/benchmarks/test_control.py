@@ -120,11 +120,12 @@ def test_twice_the_length_has_step_sizes_of_its_own(results):
 
 def test_explosion_is_with_a_ceiling_and_without(results):
     found = {e.method: light.Method.of(e.overrides) for e in GROUPS["control_explosion"](results)}
-    for bonus, held in itertools.product((0.05, 0.1, 0.3), (False, True)):
-        method = found[f"grpo_bonus_{bonus:g}" + ("_ceiling" if held else "")]
+    ways = {"": None, "_ceiling": "both", "_ceiling_bonus": "bonus"}
+    for bonus, held in itertools.product((0.05, 0.1, 0.3), ways):
+        method = found[f"grpo_bonus_{bonus:g}{held}"]
         assert method.actor.entropy_coeff == bonus
         config = EntropyControlConfig.from_algorithm(method.algorithm)
-        assert config == (EntropyControlConfig(way="both", floor=None, ceiling=1.0) if held else None)
+        assert config == (EntropyControlConfig(way=ways[held], floor=None, ceiling=1.0) if held else None)
 
 
 def test_the_light_engine_holds_what_it_is_told(base, rows):
@@ -273,7 +274,7 @@ def test_tables_show_what_is_there(results):
         score = {"grpo": {8e-4: 0.5, 1.6e-3: 0.2}}.get(e.method, {}).get(e.lr, 0.6)
         rows.append(finished(e, (score, 0.9, 0.95)))
     page = control_sections.careless(Study([*results, *rows]))
-    assert "| GRPO + entropy bonus 0.1, ceiling 1 | 3 |" in page
+    assert "| GRPO + entropy bonus 0.1, ceiling 1 by `both` | 3 |" in page
     (line,) = (line for line in page.splitlines() if line.startswith("| GRPO | 0.6"))
     assert line.endswith("0.200 / 0.900 / 0.950 (10) | 0.400 |")
     # 0.1 and 0.4 at two of the five step sizes.

@@ -92,7 +92,7 @@ def kept(values: Tensor, mask: Tensor, found: Tensor, ones: Tensor) -> tuple[Ten
 
 @torch.no_grad()
 def apply(config: EntropyControlConfig, value: float, batch: Rows) -> tuple[Tensor, float]:
-    """New (B, T) advantages, and the size of their change as a share of what `modulation_cap` allows, 0 without one."""
+    """New (B, T) advantages, and the size of their change as a share of what `modulation_cap` allows; 0 of others."""
     if WAYS[config.way].channels:
         return channels(config, value, batch)
     way, changed = APPLY[config.way], torch.empty_like(batch.advantages)
@@ -144,7 +144,7 @@ def channels(config: EntropyControlConfig, value: float, batch: Rows) -> tuple[T
         change = torch.minimum(change, bound, out=change)
         changed[part].index_copy_(0, chosen, advantages.add_(change, alpha=cap).to(changed.dtype))
         allowed, done = allowed + float(bound.sum()), done + float(change.abs_().sum())
-    return changed, done / allowed if allowed else 0.0
+    return changed, done / allowed if allowed else 1.0  # nothing to change, as in a batch without a contrast
 
 
 def bonus(config: EntropyControlConfig, value: float, rows: Rows) -> Tensor:

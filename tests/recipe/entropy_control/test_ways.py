@@ -128,8 +128,8 @@ def test_a_channel_is_the_modulation_of_the_loss(way, value, cap, monkeypatch):
     in_reach = mask & log_probs.isfinite() & (advantages != 0)
     in_reach &= {"successes": advantages > 0, "failures": advantages < 0, "both": mask}[way]
     allowed = cap * float(advantages[in_reach].abs().sum())
-    assert share == pytest.approx(float((expected - advantages).abs().sum()) / allowed if cap else 0, abs=1e-5)
-    assert (share > 0) == (cap > 0)
+    assert share == pytest.approx(float((expected - advantages).abs().sum()) / allowed if cap else 1, abs=1e-5)
+    assert share > 0
 
 
 def test_the_bonus_is_the_gradient_of_the_entropy():
@@ -197,6 +197,17 @@ def test_any_batch_gives_finite_advantages(way, signs, logs, tokens, low):
     if WAYS[way].channels:
         assert ((found.advantages - advantages).abs() <= 0.95 * advantages.abs() + 1e-6).all()
         assert (found.advantages.sign() == advantages.sign()).all()
+
+
+@pytest.mark.parametrize("way", ["successes", "failures", "both"])
+def test_without_a_contrast_a_channel_can_do_nothing_and_says_so(way):
+    """As where an entropy has exploded and no response succeeds any more."""
+    advantages, mask = torch.zeros(2, 2), torch.ones(2, 2)
+    config = EntropyControlConfig(way=way, floor=None, ceiling=0.1, unit="nats")
+    found = control(config, State(), 0.0, advantages, torch.tensor([[-1.0, -0.5], [-0.2, -3.0]]), mask)
+    assert found.metrics["asymgrpo/control/action"] < 0
+    assert found.metrics["asymgrpo/control/saturated"] == 1
+    assert torch.equal(found.advantages, advantages)
 
 
 @every_way
