@@ -73,6 +73,7 @@ def room(tensors: int, *values: Tensor) -> Tensor:
     return torch.empty(tensors, min(len(like), at_once(like)), like.shape[1], dtype=dtype, device=like.device)
 
 
+@torch.no_grad()
 def kept(values: Tensor, mask: Tensor, found: Tensor, ones: Tensor) -> tuple[Tensor, Tensor]:
     """Fills (B, T) `found` with the values that are own and finite, else 0, and (B, T) `ones` with 1 for those, else 0.
 

@@ -229,7 +229,7 @@ def test_the_first_step_is_the_reference():
     assert first.state.reference == 0.75
     assert first.metrics["asymgrpo/control/floor"] == 0.375
     assert first.metrics["asymgrpo/control/ceiling"] == 1.5
-    second = control(config, first.state, 0.0, advantages, torch.tensor([[-0.2, -0.1]]), mask)
+    second = control(config, first.state, 0.0, advantages, torch.tensor([[-0.2, -0.1]], requires_grad=True), mask)
     assert second.state.reference == 0.75
     assert second.metrics["asymgrpo/control/entropy"] == pytest.approx(0.15)
     assert second.metrics["asymgrpo/control/action"] == pytest.approx(20 * (0.375 - 0.15) / 0.375)
