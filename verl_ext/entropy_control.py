@@ -152,7 +152,7 @@ def of_caller(rows: int) -> tuple[float, float] | None:
     bypasses = trainer is not None and _bypasses(trainer.config.algorithm)
     _start(trainer, FADE)
     entropies = None if keys is None or bypasses else _entropies(keys, log_probs.shape)
-    entropy = mean_entropy(log_probs, data["response_mask"] != 0, entropies)
+    entropy = mean_entropy(log_probs, data["response_mask"].bool(), entropies)
     if entropy is None:
         return None
     if run.state.reference is None:

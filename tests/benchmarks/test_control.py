@@ -90,7 +90,7 @@ def test_reported_are_the_best_and_the_bases_on_fresh_seeds(results):
     reported = list(GROUPS["control"](results))
     assert len(reported) == 10 * 2 * (2 + 6)
     assert {"grpo", "asymgrpo", "asymgrpo_both_0.7"} <= {e.method for e in reported}
-    assert control.best_methods(results, 1)[0] == "asymgrpo_both_0.7"
+    assert control.best_methods(results, 1) == ["asymgrpo_both_0.7", "grpo_successes_0.5"]  # and one of GRPO's
     assert not any(e.selection for e in reported)
 
 

@@ -86,8 +86,8 @@ def control(
     action, state = act(config, entropy, target, state)
     changed, saturated = advantages, float(action.saturated)
     if action.value:
-        changed, at_cap = apply(config, action.value, Rows(advantages, log_probs, own, entropies))
-        saturated = at_cap if WAYS[config.way].channels else saturated
+        changed, share = apply(config, action.value, Rows(advantages, log_probs, own, entropies))
+        saturated = share if WAYS[config.way].channels else saturated
     metrics = {
         "entropy": entropy,
         "error": target.error(entropy),

@@ -1,8 +1,8 @@
-"""What an action does to the advantages of a step: one pure function a way, by rows.
+"""What an action does to the advantages of a step: one pure function a way, and one for the ways that are channels.
 
-Shapes: B rows, T tokens. Each way takes `value` (`rules.Action.value`, above 0 to raise the entropy) and some rows, and
-returns new advantages for them. Tokens whose log-probability is not finite (top-k sampling, masked logits) are left as
-they are, by all but `filter`, which looks at no token.
+Shapes: B rows, T tokens. Each takes `value` (`rules.Action.value`, above 0 to raise the entropy); a way of `APPLY` some
+rows, for which it returns new advantages, `channels` the batch. Tokens whose log-probability is not finite (top-k
+sampling, masked logits) are left as they are, by all but `filter`, which looks at no token.
 """
 
 from __future__ import annotations
@@ -125,6 +125,8 @@ def channels(config: EntropyControlConfig, value: float, batch: Rows) -> tuple[T
 
     To first order, -value * (log pi - its response's mean) added to A changes the entropy by + value times the variance
     of log pi along those tokens, whichever the sign of A is: the two channels differ in where that happens.
+
+    Not by `modulate` itself, which is compiled inside the loss: here, where it is not, it takes three times as long.
     """
     changed, allowed, done = torch.empty_like(batch.advantages), 0.0, 0.0
     memory, cap = room(4, changed, batch.log_probs), config.modulation_cap

@@ -258,4 +258,4 @@ def test_some_rows_at_a_time_are_all_of_them(way, monkeypatch):
     monkeypatch.setattr(ways_of_control, "VALUES_AT_ONCE", 7 * POSITIONS)
     in_parts, share_in_parts = apply(config, 0.3, batch)
     assert torch.equal(at_once, in_parts)
-    assert share == pytest.approx(share_in_parts)
+    assert share == pytest.approx(share_in_parts, rel=1e-14)  # sums in another order
