@@ -40,6 +40,7 @@ BLOCKS: dict[str, Callable[[Study], str]] = {
     "control-held": control_sections.held,
     "control-ways": control_sections.ways,
     "control-fresh": control_sections.fresh,
+    "control-longer": control_sections.longer,
     "control-channels": control_sections.channels,
     "control-careless": control_sections.careless,
     "language-model": tables.language_model_table,

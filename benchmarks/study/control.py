@@ -39,6 +39,7 @@ CONTROL_TASKS = ("countdown", "quantum_lock")
 TASK = "countdown"  # of the groups with one task
 BEST, BEST_LONGER = 6, 2
 LONGER = {TASK: 800}
+FIXED = "modulated_0.3"  # what a floor replaces: the same change of successes, at any entropy
 STEP_SIZES = (1e-4, 2e-4, 4e-4, 8e-4, 1.6e-3)
 SAME_STEP_SIZES = (2e-4, 4e-4)  # of them, GRPO's best and AsymGRPO's in the long runs
 HELD_TASK, HELD_STEPS, HELD_FLOOR = "chain_sum", 60, "0.6"
@@ -166,11 +167,11 @@ def control_robust(_: Sequence[Result]) -> Iterator[Experiment]:
 
 
 def _longer(results: Sequence[Result]) -> list[tuple[str, str]]:
-    return [(TASK, method) for method in (*BASES, *best_methods(results, BEST_LONGER))]
+    return [(TASK, method) for method in (*BASES, FIXED, *best_methods(results, BEST_LONGER))]
 
 
 def control_800_grid(results: Sequence[Result]) -> Iterator[Experiment]:
-    """Step sizes for twice the length, of the two best and of the bases."""
+    """Step sizes for twice the length, of the two best, of the bases, and of a fixed coefficient."""
     return grid_of(results, "control_800_grid", _longer(results), LONGER)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import partial
 
 from benchmarks.study import aggregates, control_tables, figures, long_tables
-from benchmarks.study.control import CONTROL_TASKS, HELD_FLOOR, HELD_STEPS, HELD_TASK, TASK, tuned
+from benchmarks.study.control import CONTROL_TASKS, HELD_FLOOR, HELD_STEPS, HELD_TASK, LONGER, TASK, tuned
 from benchmarks.study.experiments import FEW, LONG_STEPS, Incomplete
 from benchmarks.study.measures import TASK_NAMES, Study
 from benchmarks.study.methods import BASES, CONTROL_METHODS, FLOORS, LABELS, LONGER_METHODS
-from benchmarks.study.sections import PASSES, Part, joined, of_group
+from benchmarks.study.sections import FRESH, PASSES, Part, joined, of_group
 from benchmarks.study.tables import methods_table
 
 
@@ -62,11 +62,19 @@ def fresh(study: Study) -> str:
     parts.append(("", partial(figures.shown, name="control_frontier")))
     words = "Each at the temperature of evaluation that is best for it, for pass@1 and for pass@32:"
     parts.append((words, control_tables.more_than_a_temperature_table))
-    words = "800 steps, step sizes of their own (2 seeds), fresh seeds:"
-    parts.append(
-        (words, partial(of_group, group="control_800", make=partial(methods_table, group="control_800", task=TASK)))
-    )
     return joined(study, "### The best on fresh seeds", parts)
+
+
+def longer(study: Study) -> str:
+    """Twice the length, with step sizes for it."""
+    methods = [method for method in LONGER_METHODS if study.runs("control_800_grid", method, TASK)]
+    made = partial(methods_table, group="control_800", task=TASK)
+    parts: list[Part] = [
+        (f"{of(TASK)}, {PASSES}", partial(long_tables.grid_table, task=TASK, grid="control_800_grid", methods=methods)),
+        (FRESH, partial(of_group, group="control_800", make=made)),
+        ("Paired by seed:", control_tables.longer_table),
+    ]
+    return joined(study, f"### {LONGER[TASK]} steps", parts)
 
 
 def channels(study: Study) -> str:

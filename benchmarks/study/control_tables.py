@@ -132,6 +132,27 @@ def more_than_a_temperature_table(study: Study) -> str:
     return table(("task", "", "", "temperatures", "difference", "seeds", "p, Holm"), rows)
 
 
+def longer_table(study: Study) -> str:
+    """After twice the length: every method minus GRPO, and minus AsymGRPO where that is its base. Paired by seed; p by
+    Holm over the rows of a k."""
+    methods = [method for method in LONGER_METHODS if study.runs("control_800", method, TASK)]
+    asked = [(method, base) for base in BASES for method in methods if base == "grpo" or not method.startswith("grpo")]
+    rows = []
+    for k in (1, 8, 32):
+        pairs = []
+        for method, base in asked:
+            seeds = study.paired("control_800", method, base, TASK)
+            if method == base or not seeds:
+                continue
+            a, b = (study.runs("control_800", name, TASK) for name in (method, base))
+            values = [pass_at(k)(a[seed]) - pass_at(k)(b[seed]) for seed in seeds]
+            pairs.append(([f"{LABELS[method]} minus {LABELS[base]}", f"pass@{k}"], values))
+        rows += aggregates.compared(pairs)
+    if not rows:
+        raise Incomplete("no method beside its base: run.sh --only control_800")
+    return table(("", "", "difference", "seeds", "p, Holm"), rows)
+
+
 def equal_entropy(study: Study, base: str) -> float:
     """The entropy, in nats, in the middle of those that all channels reach: where they are compared.
 

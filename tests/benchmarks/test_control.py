@@ -110,12 +110,35 @@ def test_a_base_with_none_among_the_best_reports_its_own_best(results):
 def test_twice_the_length_has_step_sizes_of_its_own(results):
     tried = list(GROUPS["control_800_grid"](results))
     assert {e.steps for e in tried} == {800}
-    assert len({e.method for e in tried}) == 4
+    assert len({e.method for e in tried}) == 5
+    assert {"grpo", "asymgrpo", "modulated_0.3"} <= {e.method for e in tried}
     with pytest.raises(Incomplete, match="--only control_800_grid"):
         list(GROUPS["control_800"](results))
     longer = of_group("control_800_grid", results, lambda e: 0.6 if e.lr == 2e-4 else 0.3)
     reported = list(GROUPS["control_800"]([*results, *longer]))
     assert {(e.lr, e.steps) for e in reported} == {(2e-4, 800)}
+
+
+def test_after_twice_the_length_each_is_compared_with_grpo_and_with_its_base(results):
+    assert control_sections.longer(Study([])) == ""
+    longer = of_group("control_800_grid", results, lambda e: 0.6 if e.lr == 2e-4 else 0.3)
+    page = control_sections.longer(Study([*results, *longer]))
+    assert "**0.600 / 0.900 / 0.950 (2)**" in page
+    assert "Paired" not in page
+    more = {"grpo": 0.0, "asymgrpo": 0.02, "modulated_0.3": 0.03, "grpo_successes_0.5": 0.01, "asymgrpo_both_0.7": 0.05}
+    rows = [
+        finished(e, (0.6 + e.seed / 1000 + more[e.method], 0.9, 0.95))
+        for e in GROUPS["control_800"]([*results, *longer])
+    ]
+    lines = control_tables.longer_table(Study(rows)).splitlines()[2:]
+    found = {tuple(cell.strip() for cell in line.strip("|").split("|"))[:3] for line in lines}
+    assert len(lines) == len(found) == 3 * (4 + 2)
+    assert ("AsymGRPO + modulated 0.3 minus GRPO", "pass@1", "+0.030 [+0.030, +0.030]") in found
+    assert ("AsymGRPO + modulated 0.3 minus AsymGRPO", "pass@1", "+0.010 [+0.010, +0.010]") in found
+    assert ("AsymGRPO, both 0.7 minus AsymGRPO", "pass@32", "+0.000 [+0.000, +0.000]") in found
+    page = control_sections.longer(Study([*results, *longer, *rows]))
+    assert page.startswith("### 800 steps")
+    assert page.count("| GRPO |") == 2
 
 
 def test_explosion_is_with_a_ceiling_and_without(results):
@@ -260,7 +283,6 @@ def test_a_floor_has_to_give_more_than_a_temperature(results, gain):
         assert cells[3] == ("0.6 and 0.6" if cells[2] == "pass@1" else "1.3 and 1.3")
     page = control_sections.fresh(study)
     assert page.count("against GRPO:") == page.count("against AsymGRPO:") == 1
-    assert "800 steps" not in page
     assert control_sections.fresh(Study([])) == ""
 
 
