@@ -35,6 +35,7 @@ TASK_NAMES = {"chain_sum": "sums", "countdown": "countdown", "quantum_lock": "qu
 COMPARED = {
     "final": "light",
     "long_final": "light, five times as many steps",
+    "control_800": "light, ten times as many steps",
     "verl": "verl",
 }
 """Groups in which two methods are compared by seed, and how: each method at its own best step size for that length."""
