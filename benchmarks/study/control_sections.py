@@ -67,7 +67,7 @@ def fresh(study: Study) -> str:
 
 def longer(study: Study) -> str:
     """Twice the length, with step sizes for it."""
-    methods = [method for method in LONGER_METHODS if study.runs("control_800_grid", method, TASK)]
+    methods = control_tables.controlled(study, "control_800_grid")
     made = partial(methods_table, group="control_800", task=TASK)
     parts: list[Part] = [
         (f"{of(TASK)}, {PASSES}", partial(long_tables.grid_table, task=TASK, grid="control_800_grid", methods=methods)),

@@ -40,9 +40,9 @@ def at_temperature(k: int, temperature: float) -> Callable[[Result], float]:
     return lambda row: row["pass_at_temperature"][f"{temperature:g}"][str(k)]
 
 
-def controlled(study: Study) -> list[str]:
-    """The methods that were chosen for fresh seeds, and their bases, in the study's order."""
-    there = {row["method"] for row in study.groups["control"]}
+def controlled(study: Study, group: str = "control") -> list[str]:
+    """The methods that a group runs, those that were chosen for it and their bases, in the study's order."""
+    there = {row["method"] for row in study.groups[group]}
     return [method for method in LONGER_METHODS if method in there]
 
 
@@ -135,7 +135,7 @@ def more_than_a_temperature_table(study: Study) -> str:
 def longer_table(study: Study) -> str:
     """After twice the length: every method minus GRPO, and minus AsymGRPO where that is its base. Paired by seed; p by
     Holm over the rows of a k."""
-    methods = [method for method in LONGER_METHODS if study.runs("control_800", method, TASK)]
+    methods = controlled(study, "control_800")
     asked = [(method, base) for base in BASES for method in methods if base == "grpo" or not method.startswith("grpo")]
     rows = []
     for k in (1, 8, 32):

@@ -283,6 +283,7 @@ def test_a_floor_has_to_give_more_than_a_temperature(results, gain):
         assert cells[3] == ("0.6 and 0.6" if cells[2] == "pass@1" else "1.3 and 1.3")
     page = control_sections.fresh(study)
     assert page.count("against GRPO:") == page.count("against AsymGRPO:") == 1
+    assert "800 steps" not in page
     assert control_sections.fresh(Study([])) == ""
 
 
