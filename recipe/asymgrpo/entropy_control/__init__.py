@@ -18,6 +18,8 @@ from recipe.asymgrpo.entropy_control.rules import State, act, levels
 if TYPE_CHECKING:  # the configuration loads without torch
     from torch import Tensor
 
+    from recipe.asymgrpo.entropy_control.ways import Sums
+
 __all__ = ["PATH", "WAYS", "Controlled", "EntropyControlConfig", "State", "control", "mean_entropy"]
 
 PREFIX = "asymgrpo/control/"
@@ -45,14 +47,14 @@ def mean_entropy(log_probs: Tensor, mask: Tensor, entropies: Tensor | None = Non
         mask: (B, T) bool.
         entropies: (B, T) of the tokens' distributions, in nats.
     """
-    from recipe.asymgrpo.entropy_control.ways import blocks, kept, room
+    from recipe.asymgrpo.entropy_control.ways import row_sums
 
-    values, sign = (log_probs, -1.0) if entropies is None else (entropies, 1.0)
-    count, total, memory = 0.0, 0.0, room(2, values)
-    for rows in blocks(values):
-        sums, counts = kept(values[rows], mask[rows], *memory[:, : len(values[rows])])
-        count, total = count + float(counts.double().sum()), total + float(sums.double().sum())
-    return sign * total / count if count else None
+    return _mean(row_sums(log_probs, mask), -1) if entropies is None else _mean(row_sums(entropies, mask))
+
+
+def _mean(sums: Sums, sign: int = 1) -> float | None:
+    count = float(sums.tokens.double().sum())
+    return sign * float(sums.total.double().sum()) / count if count else None
 
 
 def control(
@@ -74,10 +76,11 @@ def control(
         mask: (B, T), non-zero where a token is the model's.
         entropies: (B, T) of the tokens' distributions in nats, where they are known.
     """
-    from recipe.asymgrpo.entropy_control.ways import Rows, apply
+    from recipe.asymgrpo.entropy_control.ways import Rows, apply, row_sums
 
     own = mask.bool()  # a fourth of the time of `mask != 0`
-    entropy = mean_entropy(log_probs, own, entropies)
+    sums = row_sums(log_probs, own) if entropies is None else None
+    entropy = mean_entropy(log_probs, own, entropies) if sums is None else _mean(sums, -1)
     if entropy is None:
         return Controlled(advantages, state, {})
     if state.reference is None:
@@ -86,7 +89,7 @@ def control(
     action, state = act(config, entropy, target, state)
     changed, saturated = advantages, float(action.saturated)
     if action.value:
-        changed, share = apply(config, action.value, Rows(advantages, log_probs, own, entropies))
+        changed, share = apply(config, action.value, Rows(advantages, log_probs, own, entropies, sums))
         saturated = share if WAYS[config.way].channels else saturated
     metrics = {
         "entropy": entropy,

@@ -11,6 +11,7 @@ import functools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from torch import Tensor
 from recipe.asymgrpo.entropy_control.config import WAYS, EntropyControlConfig
 
 LIKELY = 0.95
-VALUES_AT_ONCE = 2**19
+VALUES_AT_ONCE = 2**20
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,14 @@ class Rows:
         log_probs: (B, T) of the sampled tokens under the policy that sampled, in nats.
         mask: (B, T) bool, the model's own tokens.
         entropies: (B, T) of the tokens' distributions in nats, or None where they are not known.
+        sums: of the log-probabilities of the batch, where they are taken already; some rows have none.
     """
 
     advantages: Tensor
     log_probs: Tensor
     mask: Tensor
     entropies: Tensor | None = None
+    sums: Sums | None = None
 
     @property
     def known(self) -> Tensor:
@@ -73,22 +76,39 @@ def room(tensors: int, *values: Tensor) -> Tensor:
     return torch.empty(tensors, min(len(like), at_once(like)), like.shape[1], dtype=dtype, device=like.device)
 
 
-@torch.no_grad()
-def kept(values: Tensor, mask: Tensor, found: Tensor, ones: Tensor) -> tuple[Tensor, Tensor]:
-    """Fills (B, T) `found` with the values that are own and finite, else 0, and (B, T) `ones` with 1 for those, else 0.
+class Sums(NamedTuple):
+    """Over each row's own finite values.
 
-    Products with numbers, for `torch.where` and `isfinite` take ten times as long. `found` may be `values` itself.
-
-    Returns:
-        (B, 1) sums of the two over each row.
+    Args:
+        total: (B, 1).
+        tokens: (B, 1), how many they are.
+        all_finite: whether no value of the batch had to be left out for not being finite, padding with it.
     """
-    ones.copy_(mask.view(torch.uint8))
-    sums = torch.mul(values, ones, out=found).sum(-1, keepdim=True)
-    if not sums.sum().isfinite():
-        own = mask & values.isfinite()
-        ones.copy_(own)
-        sums = found.copy_(torch.where(own, values, 0.0)).sum(-1, keepdim=True)
-    return sums, ones.sum(-1, keepdim=True)
+
+    total: Tensor
+    tokens: Tensor
+    all_finite: bool
+
+
+@torch.no_grad()
+def row_sums(values: Tensor, mask: Tensor) -> Sums:
+    """Of (B, T) values where the (B, T) bool mask is set.
+
+    Products with numbers, for `torch.where` and `isfinite` take ten times as long.
+    """
+    memory, all_finite = room(2, values), True
+    total, tokens = memory.new_empty(2, len(values), 1)
+    for part in blocks(values):
+        found, ones = memory[:, : len(values[part])]
+        ones.copy_(mask[part].view(torch.uint8))
+        torch.sum(torch.mul(values[part], ones, out=found), -1, keepdim=True, out=total[part])
+        if not total[part].sum().isfinite():
+            all_finite = False
+            own = mask[part] & values[part].isfinite()
+            ones.copy_(own)
+            total[part] = found.copy_(torch.where(own, values[part], 0.0)).sum(-1, keepdim=True)
+        torch.sum(ones, -1, keepdim=True, out=tokens[part])
+    return Sums(total, tokens, all_finite)
 
 
 @torch.no_grad()
@@ -130,6 +150,8 @@ def channels(config: EntropyControlConfig, value: float, batch: Rows) -> tuple[T
     """
     changed, allowed, done = torch.empty_like(batch.advantages), 0.0, 0.0
     memory, cap = room(4, changed, batch.log_probs), config.modulation_cap
+    total, tokens, all_finite = batch.sums or row_sums(batch.log_probs, batch.mask)
+    shifts = total / tokens.clamp(min=1) * (value / cap if cap else 0.0)
     for part in blocks(changed):
         rows = batch[part]
         changed[part] = rows.advantages
@@ -140,11 +162,13 @@ def channels(config: EntropyControlConfig, value: float, batch: Rows) -> tuple[T
         advantages, log_probs, ones, bound = memory[:, : len(chosen)]
         torch.index_select(rows.advantages.to(memory.dtype), 0, chosen, out=advantages)
         torch.index_select(rows.log_probs.to(memory.dtype), 0, chosen, out=log_probs)
-        sums, counts = kept(log_probs, rows.mask.index_select(0, chosen), log_probs, ones)
+        ones.copy_(rows.mask.index_select(0, chosen).view(torch.uint8))
+        if not all_finite:
+            ones.mul_(log_probs.isfinite())
+            log_probs.nan_to_num_(0.0, 0.0, 0.0)
         size_of(config.way, advantages, bound).mul_(ones)
-        change = log_probs.sub_(sums / counts.clamp_(min=1)).mul_(-value / cap)
-        change = torch.maximum(change, torch.neg(bound, out=ones), out=change)
-        change = torch.minimum(change, bound, out=change)
+        change = torch.add(shifts[part].index_select(0, chosen), log_probs, alpha=-value / cap, out=log_probs)
+        change = torch.clamp(change, torch.neg(bound, out=ones), bound, out=change)
         changed[part].index_copy_(0, chosen, advantages.add_(change, alpha=cap).to(changed.dtype))
         allowed, done = allowed + float(bound.sum()), done + float(change.abs_().sum())
     return changed, done / allowed if allowed else 1.0  # nothing to change, as in a batch without a contrast
