@@ -147,6 +147,25 @@ def test_full_disk_gets_a_remedy(tmp_path, text):
         train.train(tmp_path, 3, 30, command(f"print({text!r})\nsys.exit(1)"))
 
 
+@pytest.mark.parametrize("late", [1, 2])
+def test_ray_gets_a_second_chance_to_start(tmp_path, late, capsys):
+    body = f"""
+with open({str(tmp_path / "starts")!r}, "a+") as starts:
+    starts.write("x")
+    starts.seek(0)
+    if len(starts.read()) <= {late}:
+        print("Exception: The current node timed out during startup. This could happen because of this or that.")
+        sys.exit(1)
+"""
+    if late == 1:
+        assert train.train(tmp_path, 3, 30, command(body + GOOD))["last_step"] == 3
+    else:
+        with pytest.raises(train.RunError, match="exit code 1: Exception: The current node timed out"):
+            train.train(tmp_path, 3, 30, command(body + GOOD))
+    assert (tmp_path / "starts").read_text() == "xx"
+    assert capsys.readouterr().err.count("once more") == 1
+
+
 def test_two_trainings_of_one_folder(tmp_path):
     """The lock is the launcher's, so it holds after its watcher has been killed, and no longer than the launcher."""
     run = [*WATCH, "--run", str(tmp_path), "--steps", "3", "--", *command("time.sleep(600)")]

@@ -36,6 +36,8 @@ PHASES = {
 # Written where verl then waits without end; the run gets this many seconds more.
 HOPELESS, GRACE = b"EngineDeadError", 60
 
+# Ray gives itself 30 s to start, and no setting gives it more.
+RAY_WAS_LATE = "The current node timed out during startup"
 
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -103,7 +105,7 @@ def train(
     max_probs_diff: float = MAX_PROBS_DIFF,
     parent: int | None = None,
 ) -> dict:
-    """Run `command` to its end.
+    """Run `command` to its end; a second time where Ray was late.
 
     Args:
         parent: the process that started this one, if its end is an interrupt.
@@ -118,6 +120,12 @@ def train(
     """
     with locked(run) as lock:
         check_checkpoint(run / "checkpoints")
+        try:
+            return watch(run, steps, stall, command, max_probs_diff, lock, parent)
+        except RunError as error:
+            if RAY_WAS_LATE not in str(error):
+                raise
+        print("\nRay did not start within its 30 s, as on a busy machine; once more.", file=sys.stderr)
         return watch(run, steps, stall, command, max_probs_diff, lock, parent)
 
 
