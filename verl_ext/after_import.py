@@ -48,6 +48,9 @@ class _Loader(importlib.abc.Loader):
     def __init__(self, loader: Any, waiting: dict[str, list[Action]]):
         self.loader, self.waiting = loader, waiting
 
+    def __getattr__(self, name: str) -> Any:  # its code, source and data, which others ask a specification for
+        return getattr(self.loader, name)
+
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
         return self.loader.create_module(spec)
 

@@ -10,10 +10,10 @@ from verl_ext import after_import as hooks
 @pytest.fixture
 def module(tmp_path, monkeypatch):
     """The name of a module that can be imported, and is not."""
-    (tmp_path / "some_module_of_a_test.py").write_text("value = 1\n")
+    (tmp_path / "waited_for.py").write_text("value = 1\n")
     monkeypatch.syspath_prepend(tmp_path)
-    yield "some_module_of_a_test"
-    sys.modules.pop("some_module_of_a_test", None)
+    yield "waited_for"
+    sys.modules.pop("waited_for", None)
 
 
 def test_acts_once_after_the_module_and_before_who_asked_for_it(module):
@@ -32,7 +32,9 @@ def test_only_a_module_that_has_loaded_ends_the_waiting(module, tmp_path):
 
     seen = []
     hooks.after_import(module, seen.append)
-    assert importlib.util.find_spec(module) is not None
+    found = importlib.util.find_spec(module)
+    assert found.loader.get_source(module) == "value = 1\n"
+    assert found.loader.get_code(module) is not None
     file = tmp_path / f"{module}.py"
     text = file.read_text()
     file.write_text("raise RuntimeError('not now')\n")
