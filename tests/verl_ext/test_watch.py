@@ -58,6 +58,21 @@ def test_weight_sync_failure_ends_the_run(tmp_path, value):
     assert time.monotonic() - began < 40
 
 
+def test_verl_can_be_interrupted_where_a_shell_ignores_it(tmp_path):
+    with train.handled_by(signal.SIG_IGN, [signal.SIGINT]):
+        body = """
+try:
+    record(1, **{"training/rollout_probs_diff_max": 1.0})
+    time.sleep(60)
+finally:
+    print("shut down")
+"""
+        with pytest.raises(train.RunError, match="does not sample from the weights"):
+            train.train(tmp_path, 3, 60, command(body))
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    assert "shut down" in (tmp_path / "train.log").read_text()
+
+
 def test_stall_ends_the_run_and_its_processes(tmp_path):
     body = "import subprocess\nsubprocess.Popen(['sleep', '1234'])\nrecord(0)\ntime.sleep(1234)"
     with pytest.raises(train.RunError, match=r"nothing moved for 3 s.*STALL="):

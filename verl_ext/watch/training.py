@@ -159,7 +159,9 @@ def interrupts_held_back() -> Iterator[None]:
     """An interrupt that comes inside is raised at the end: while a process is started nobody could stop it yet."""
     came: list[int] = []
     caught = [number for number in INTERRUPTS if callable(signal.getsignal(number))]
-    with handled_by(lambda number, _frame: came.append(number), caught):
+    # A script's `command &` ignores SIGINT, and what it starts would too: `stop` could only kill it.
+    ignored = [signal.SIGINT] if signal.getsignal(signal.SIGINT) is signal.SIG_IGN else []
+    with handled_by(lambda number, _frame: came.append(number), caught), handled_by(lambda *_: None, ignored):
         yield
     if came:
         raise KeyboardInterrupt
