@@ -151,7 +151,7 @@ def channels(config: EntropyControlConfig, value: float, batch: Rows) -> tuple[T
     changed, allowed, done = torch.empty_like(batch.advantages), 0.0, 0.0
     memory, cap = room(4, changed, batch.log_probs), config.modulation_cap
     total, tokens, all_finite = batch.sums or row_sums(batch.log_probs, batch.mask)
-    shifts = total / tokens.clamp(min=1) * (value / cap if cap else 0.0)
+    means = total / tokens.clamp(min=1)
     for part in blocks(changed):
         rows = batch[part]
         changed[part] = rows.advantages
@@ -167,7 +167,7 @@ def channels(config: EntropyControlConfig, value: float, batch: Rows) -> tuple[T
             ones.mul_(log_probs.isfinite())
             log_probs.nan_to_num_(0.0, 0.0, 0.0)
         size_of(config.way, advantages, bound).mul_(ones)
-        change = torch.add(shifts[part].index_select(0, chosen), log_probs, alpha=-value / cap, out=log_probs)
+        change = log_probs.sub_(means[part].index_select(0, chosen)).mul_(-value / cap)
         change = torch.clamp(change, torch.neg(bound, out=ones), bound, out=change)
         changed[part].index_copy_(0, chosen, advantages.add_(change, alpha=cap).to(changed.dtype))
         allowed, done = allowed + float(bound.sum()), done + float(change.abs_().sum())

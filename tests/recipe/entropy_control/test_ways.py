@@ -134,6 +134,16 @@ def test_a_channel_is_the_modulation_of_the_loss(way, value, cap, monkeypatch):
     assert share > 0
 
 
+def test_a_channel_bears_the_lowest_finite_number():
+    """Which some code writes for masked logits: as the loss's modulation does, and never NaN."""
+    config = EntropyControlConfig(way="both", floor=5.0, unit="nats")
+    advantages, mask = torch.ones(2, 2), torch.ones(2, 2, dtype=torch.bool)
+    log_probs = torch.full((2, 2), torch.finfo(torch.float32).min)
+    log_probs[0, 1] = -1
+    found, _ = apply(config, 3.0, Rows(advantages, log_probs, mask))
+    torch.testing.assert_close(found, modulate(advantages, log_probs, mask, 3.0, -3.0, config.modulation_cap))
+
+
 def test_the_bonus_is_the_gradient_of_the_entropy():
     """In expectation, where the tokens' entropies are known: with A = 0 the step is along the gradient of H."""
     policy = Tabular(3, 1.0)
