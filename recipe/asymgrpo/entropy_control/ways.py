@@ -31,14 +31,17 @@ class Rows:
         log_probs: (B, T) of the sampled tokens under the policy that sampled, in nats.
         mask: (B, T) bool, the model's own tokens.
         entropies: (B, T) of the tokens' distributions in nats, or None where they are not known.
-        sums: of the log-probabilities of the batch, where they are taken already; some rows have none.
     """
 
     advantages: Tensor
     log_probs: Tensor
     mask: Tensor
     entropies: Tensor | None = None
-    sums: Sums | None = None
+
+    @functools.cached_property
+    def sums(self) -> Sums:
+        """Of the log-probabilities, taken once: the measure of the entropy and the channels want them."""
+        return row_sums(self.log_probs, self.mask)
 
     @property
     def known(self) -> Tensor:
@@ -150,7 +153,7 @@ def channels(config: EntropyControlConfig, value: float, batch: Rows) -> tuple[T
     """
     changed, allowed, done = torch.empty_like(batch.advantages), 0.0, 0.0
     memory, cap = room(4, changed, batch.log_probs), config.modulation_cap
-    total, tokens, all_finite = batch.sums or row_sums(batch.log_probs, batch.mask)
+    total, tokens, all_finite = batch.sums
     means = total / tokens.clamp(min=1)
     for part in blocks(changed):
         rows = batch[part]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from recipe.asymgrpo.entropy_control import WAYS, Controlled, EntropyControlConfig, State, control, mean_entropy
 from recipe.asymgrpo.entropy_control import ways as ways_of_control
-from recipe.asymgrpo.entropy_control.ways import APPLY, Rows, apply, row_sums
+from recipe.asymgrpo.entropy_control.ways import APPLY, Rows, apply
 from recipe.asymgrpo.policy_loss import modulate
 
 POSITIONS, TOKENS, STEP = 3, 4, 1e-4
@@ -125,8 +125,9 @@ def test_a_channel_is_the_modulation_of_the_loss(way, value, cap, monkeypatch):
     of_successes, of_failures = value * (way != "failures"), -value * (way != "successes")
     expected = modulate(advantages, log_probs, mask, of_successes, of_failures, cap)
     torch.testing.assert_close(found, expected)
-    with_sums = Rows(advantages, log_probs, mask, sums=row_sums(log_probs, mask))  # as `control` has them
-    assert torch.equal(apply(config, value, with_sums)[0], found)
+    batch = Rows(advantages, log_probs, mask)
+    assert batch.sums is batch.sums  # taken before, as in `control`
+    assert torch.equal(apply(config, value, batch)[0], found)
     in_reach = mask & log_probs.isfinite() & (advantages != 0)
     in_reach &= {"successes": advantages > 0, "failures": advantages < 0, "both": mask}[way]
     allowed = cap * float(advantages[in_reach].abs().sum())
